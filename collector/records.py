@@ -1,0 +1,190 @@
+"""The values that pass between detection, storage and the people's side: who was seen, doing what, and what came of it.
+
+Plain immutable records, no behaviour: detection makes them, state keeps them, queries and commands show them. Times are
+nanoseconds since 1970 (event time), 0 where there is none.
+"""
+
+import enum
+from dataclasses import dataclass
+
+__all__ = [
+    "BaselineEntry",
+    "BehaviourEvidence",
+    "BehaviourState",
+    "BehaviourType",
+    "Evidence",
+    "Incident",
+    "IncidentKind",
+    "ReplicaRecord",
+    "ReplicaRef",
+    "Severity",
+    "SightingRecord",
+    "WorkloadKey",
+    "WorkloadSummary",
+]
+
+
+class BehaviourType(enum.IntEnum):
+    """Which kind of event a behaviour stands for; numbers as in `peerwatch.v1.BehaviourType`."""
+
+    EXEC = 1
+    CONNECT = 2
+
+
+class BehaviourState(enum.IntEnum):
+    """Where a behaviour stands in a baseline; numbers as in `peerwatch.v1.GetBaselineResponse.Entry.State`."""
+
+    CANDIDATE = 1
+    LEARNED = 2
+
+
+class Severity(enum.IntEnum):
+    """LOW and above are alerts; numbers as in `peerwatch.v1.Incident.Severity`."""
+
+    INFO = 1
+    LOW = 2
+    MEDIUM = 3
+    HIGH = 4
+    CRITICAL = 5
+
+
+class IncidentKind(enum.IntEnum):
+    """What a finding says; numbers as in `peerwatch.v1.Incident.Kind`."""
+
+    NEW_BEHAVIOUR = 1
+    PEER_DEVIATION = 2
+    VOLUME_DEVIATION = 3
+    ROLLOUT_CHANGE = 4
+    KNOWN_BAD = 5
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WorkloadKey:
+    """What a person deploys, in which cluster and namespace."""
+
+    cluster: str
+    namespace: str
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRecord:
+    """One container of one pod of a workload, as far as it was seen."""
+
+    workload: WorkloadKey
+    container: str
+    pod_uid: str
+    pod: str
+    node: str
+    revision: str
+    created_at: int
+    first_seen: int
+    last_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineEntry:
+    """One behaviour of one container of a workload with its evidence."""
+
+    workload: WorkloadKey
+    container: str
+    type: BehaviourType
+    key: str
+    state: BehaviourState
+    count: int
+    replicas: int
+    """Distinct replicas it was seen on."""
+    of: int
+    """Distinct replicas ever seen of this container."""
+    nodes: int
+    revisions: tuple[str, ...]
+    first_seen: int
+    last_seen: int
+    example: tuple[str, ...]
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SightingRecord:
+    """That one replica showed one behaviour: the fact from which baselines and peer comparisons are made."""
+
+    workload: WorkloadKey
+    container: str
+    pod_uid: str
+    type: BehaviourType
+    key: str
+    count: int
+    first_seen: int
+    last_seen: int
+    example: tuple[str, ...]
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSummary:
+    """One line of `peerwatch workloads`."""
+
+    key: WorkloadKey
+    replicas: int
+    containers: tuple[str, ...]
+    revisions: tuple[str, ...]
+    learned: int
+    candidates: int
+    alerts: int
+    last_seen: int
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaRef:
+    """A replica named in an incident."""
+
+    pod: str
+    uid: str
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourEvidence:
+    """One behaviour of an incident: `seen_on` of `of` compared replicas showed it."""
+
+    type: BehaviourType
+    key: str
+    example: tuple[str, ...]
+    seen_on: int
+    of: int
+    first_seen: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One event of an incident."""
+
+    time: int
+    pod: str
+    pid: int
+    exe: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What one cause did in one workload; see `peerwatch.v1.Incident` for the fields."""
+
+    id: str
+    revision: int
+    time: int
+    first_event: int
+    severity: Severity
+    score: float
+    kind: IncidentKind
+    workload: WorkloadKey
+    replicas: tuple[ReplicaRef, ...]
+    compared: int
+    sharing: int
+    behaviours: tuple[BehaviourEvidence, ...]
+    evidence: tuple[Evidence, ...]
+    techniques: tuple[str, ...]
+    reason: str
+    loss_in_window: int
