@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+ *
+ * Whose process is it? Its cgroup's names carry the container's id; here it is only decided whether there is one, and the
+ * names are kept for the agent, once per cgroup.
+ */
+#ifndef PEERWATCH_CGROUP_H
+#define PEERWATCH_CGROUP_H
+
+#include "kernel.h"
+#include "scratch.h"
+
+/* Least recently used go first. 4096 cgroups of 528 bytes: more than any node's pods (kubelet's default limit is 110). */
+BPF_TABLE("lru_hash", __u64, struct cgroup, cgroups, 4096);
+
+/* Names of one cgroup are assembled here: a struct cgroup is too large for the stack. */
+struct cgroup_scratch {
+    struct cgroup cgroup;
+    char room[256];
+};
+BPF_PERCPU_ARRAY(cgroup_scratches, struct cgroup_scratch, 1);
+
+/* Levels that are looked at, from the leaf up: /docker/<id>/kubelet/kubepods/burstable/pod<uid>/<id>/<own> has eight. */
+#define CGROUP_DEPTH 10
+#define CONTAINER_ID_LENGTH 64
+
+/* cgroup ids of different hierarchies may be equal: the hierarchy goes into the highest byte. */
+static __always_inline __u64 cgroup_key(void *kernfs_node, __u64 hierarchy) {
+    return (read_u64(kernfs_node, KERNFS_NODE_ID) & 0x00ffffffffffffffULL) | (hierarchy << 56);
+}
+
+#define EACH_BYTE(b) (0x0101010101010101ULL * (b))
+
+/* Sets the highest bit of each byte that is 0-9 or a-f: adding (0x80 - c) sets it where the byte is at least c. No branches:
+ * the verifier would take each one both ways. */
+static __always_inline __u64 hex_bits(__u64 bytes) {
+    __u64 digit = (bytes + EACH_BYTE(0x80 - '0')) & ~(bytes + EACH_BYTE(0x80 - ':'));
+    __u64 letter = (bytes + EACH_BYTE(0x80 - 'a')) & ~(bytes + EACH_BYTE(0x80 - 'g'));
+    return (digit | letter) & ~bytes;
+}
+
+static __always_inline int is_container_id(const char *text) {
+    __u64 words[CONTAINER_ID_LENGTH / 8] = {};
+    bpf_probe_read_kernel(words, sizeof(words), text);
+    __u64 hex = EACH_BYTE(0x80);
+#pragma unroll
+    for (int i = 0; i < CONTAINER_ID_LENGTH / 8; i++)
+        hex &= hex_bits(words[i]);
+    return hex == EACH_BYTE(0x80);
+}
+
+/* Every runtime and driver ends a container's cgroup with its id of 64 hexadecimal digits, or with that and ".scope". */
+static __always_inline int has_container_id(const char *name, long length) {
+    return (length >= CONTAINER_ID_LENGTH && is_container_id(name + length - CONTAINER_ID_LENGTH)) ||
+           (length >= CONTAINER_ID_LENGTH + 6 && is_container_id(name + length - CONTAINER_ID_LENGTH - 6));
+}
+
+static __always_inline struct cgroup *describe_cgroup(__u64 key, void *node) {
+    int zero = 0;
+    struct cgroup_scratch *scratch = cgroup_scratches.lookup(&zero);
+    if (!scratch)
+        return 0;
+    __u32 used = 0;
+    scratch->cgroup.is_container = 0;
+    scratch->cgroup.first_start = 0;
+    for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
+        void *parent = read_pointer(node, KERNFS_NODE_PARENT);
+        if (!parent) /* the root has no name */
+            break;
+        __u32 at = used & (CGROUP_PATH - 1);
+        const char *name = read_pointer(node, KERNFS_NODE_NAME);
+        long length = bpf_probe_read_kernel_str(&scratch->cgroup.path[at], 160, name);
+        if (length <= 1 || used + length > CGROUP_PATH - 1)
+            break;
+        if (!scratch->cgroup.is_container)
+            scratch->cgroup.is_container = has_container_id(name, length - 1);
+        used += length;
+        scratch->cgroup.path[(used - 1) & (CGROUP_PATH - 1)] = '/';
+        node = parent;
+    }
+    scratch->cgroup.length = used;
+    cgroups.update(&key, &scratch->cgroup);
+    return cgroups.lookup(&key);
+}
+
+static __always_inline struct cgroup *cgroup_at(void *kernfs_node, __u64 hierarchy, __u64 *key) {
+    if (!kernfs_node)
+        return 0;
+    *key = cgroup_key(kernfs_node, hierarchy);
+    struct cgroup *known = cgroups.lookup(key);
+    return known ? known : describe_cgroup(*key, kernfs_node);
+}
+
+/* The kernfs node of a task's cgroup in one hierarchy: 0 is the unified one (v2), n the v1 subsystem with id n - 1. */
+static __always_inline void *task_cgroup_node(void *task, int hierarchy) {
+    void *set = read_pointer(task, TASK_CGROUPS);
+    void *cgroup = hierarchy ? read_pointer(read_pointer(set, CSS_SET_SUBSYS + 8 * (hierarchy - 1)), CSS_CGROUP)
+                             : read_pointer(set, CSS_SET_DFL_CGRP);
+    return read_pointer(cgroup, CGROUP_KN);
+}
+
+/* The container a task is in, or 0. Runtimes on v1 and hybrid hosts put containers into the v1 hierarchies, some into v2 too. */
+static __always_inline struct cgroup *task_container(void *task, __u64 *key, void **node) {
+    *node = task_cgroup_node(task, 0);
+    struct cgroup *found = cgroup_at(*node, 0, key);
+    if (found && found->is_container)
+        return found;
+#ifdef CGROUP_V1_SUBSYSTEM
+    *node = task_cgroup_node(task, CGROUP_V1_SUBSYSTEM + 1);
+    found = cgroup_at(*node, CGROUP_V1_SUBSYSTEM + 1, key);
+    if (found && found->is_container)
+        return found;
+#endif
+    return 0;
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+ *
+ * What a process is: identity, lineage, executable, arguments, flags. Worked out once per process image and kept, so that a
+ * process that connects a thousand times pays once.
+ */
+#ifndef PEERWATCH_PROCESS_H
+#define PEERWATCH_PROCESS_H
+
+#include "cgroup.h"
+#include "kernel.h"
+#include "path.h"
+#include "scratch.h"
+
+/* Ancestors that are named; deeper trees are cut above. */
+#define ANCESTORS 8
+#define ARGS_BYTES 4096
+
+struct image {
+    struct process process;
+    char text[SMALL_TEXT];
+};
+
+/* By thread group id, least recently used go first: 8192 images of 504 bytes. What was evicted is worked out again. */
+BPF_TABLE("lru_hash", __u32, struct image, images, 8192);
+BPF_PERCPU_ARRAY(image_scratch, struct image, 1);
+
+static __always_inline void *pid_namespace(void *pid, __u32 level) {
+    return read_pointer(pid, PID_NUMBERS + level * UPID_SIZE + UPID_NS);
+}
+
+static __always_inline int is_socket(void *file) {
+    return file && (read_u16(read_pointer(file, FILE_F_INODE), INODE_I_MODE) & S_IFMT) == S_IFSOCK;
+}
+
+static __always_inline __u32 stdio_flags(void *task) {
+    __u32 flags = 0;
+    void *table = read_pointer(read_pointer(task, TASK_FILES), FILES_FDT);
+    void *files = read_pointer(table, FDTABLE_FD);
+    if (read_u32(table, FDTABLE_MAX_FDS) >= 2 && (is_socket(read_pointer(files, 0)) || is_socket(read_pointer(files, 8))))
+        flags |= FLAG_STDIO_SOCKET;
+    if (read_pointer(read_pointer(task, TASK_SIGNAL), SIGNAL_TTY))
+        flags |= FLAG_TTY;
+    return flags;
+}
+
+static __always_inline __u32 file_flags(void *file) {
+    void *inode = read_pointer(file, FILE_F_INODE);
+    __u64 magic = read_u64(read_pointer(inode, INODE_I_SB), SUPER_BLOCK_S_MAGIC);
+    if (!read_u32(inode, INODE_I_NLINK))
+        return FLAG_MEMFD; /* memfd_create(), O_TMPFILE, or removed while open: no file behind it */
+#ifdef OVL_INODE_UPPERDENTRY
+    /* struct ovl_inode holds the VFS inode; __upperdentry is set once the file exists in the upper layer. */
+    if (magic == OVERLAYFS_SUPER_MAGIC && read_pointer(inode, OVL_INODE_UPPERDENTRY - OVL_INODE_VFS_INODE))
+        return FLAG_UPPER_LAYER;
+#endif
+    /* No image brings files in a tmpfs: /dev/shm, /run, memory volumes. */
+    return magic == TMPFS_MAGIC ? FLAG_UPPER_LAYER : 0;
+}
+
+/* Fills scratch->event.process and scratch->text from a task; returns the text's length. Everything but `image` is set. */
+static __always_inline __u32 describe_process(struct scratch *scratch, void *task, struct cgroup *cgroup, __u64 cgroup_id,
+                                              void *cgroup_node) {
+    struct process *process = &scratch->event.process;
+    scratch->used = 0;
+    void *leader = read_pointer(task, TASK_GROUP_LEADER);
+    void *mm = read_pointer(task, TASK_MM);
+    void *file = read_pointer(mm, MM_EXE_FILE);
+    void *parent = read_pointer(task, TASK_REAL_PARENT);
+
+    process->pid = read_u32(task, TASK_TGID);
+    process->start = read_u64(leader, TASK_START_BOOTTIME);
+    process->cgroup = cgroup_id;
+    process->uid = read_u32(read_pointer(task, TASK_CRED), CRED_UID);
+    process->parent_pid = read_u32(parent, TASK_TGID);
+    process->parent_start = read_u64(read_pointer(parent, TASK_GROUP_LEADER), TASK_START_BOOTTIME);
+    process->flags = stdio_flags(task) | file_flags(file);
+
+    process->exe_length = append_path(scratch, file + FILE_F_PATH);
+    process->cwd_length = append_path(scratch, read_pointer(task, TASK_FS) + FS_PWD);
+
+    /* Up to the container's first process: the one with pid 1 in its pid namespace. Who is met outside of that namespace
+     * brought the process in from outside. With the host's pid namespace, the cgroup is the border. */
+    void *pid = read_pointer(task, TASK_THREAD_PID);
+    __u32 level = read_u32(pid, PID_LEVEL) & 31; /* MAX_PID_NS_LEVEL is 32 */
+    void *namespace = pid_namespace(pid, level);
+    __u32 ancestors = scratch->used;
+    __u64 top_start = process->start;
+    int top_pid = read_u32(pid, PID_NUMBERS + level * UPID_SIZE);
+    if (!level)
+        process->flags |= FLAG_HOST_NAMESPACE;
+    for (int i = 0; i < ANCESTORS && (!level || top_pid != 1); i++) {
+        void *parent_leader = read_pointer(parent, TASK_GROUP_LEADER);
+        if (level) {
+            void *parent_id = read_pointer(parent_leader, TASK_THREAD_PID);
+            __u32 parent_level = read_u32(parent_id, PID_LEVEL) & 31;
+            if (pid_namespace(parent_id, parent_level) != namespace)
+                break;
+            top_pid = read_u32(parent_id, PID_NUMBERS + parent_level * UPID_SIZE);
+        } else if (task_cgroup_node(parent, cgroup_id >> 56) != cgroup_node)
+            break;
+        top_start = read_u64(parent_leader, TASK_START_BOOTTIME);
+        append_path(scratch, read_pointer(read_pointer(parent, TASK_MM), MM_EXE_FILE) + FILE_F_PATH);
+        parent = read_pointer(parent_leader, TASK_REAL_PARENT);
+    }
+    __u32 used = scratch->used;
+    process->ancestors_length = used - ancestors;
+    if (!cgroup->first_start)
+        cgroup->first_start = top_start;
+    if (level ? top_pid != 1 : top_start > cgroup->first_start)
+        process->flags |= FLAG_INJECTED;
+
+    __u64 args = read_u64(mm, MM_ARG_START);
+    __u64 length = read_u64(mm, MM_ARG_END) - args;
+    __u32 room = used < LONG_TEXT ? LONG_TEXT - used : 0;
+    if (room > ARGS_BYTES - 1)
+        room = ARGS_BYTES - 1;
+    if (length > room) {
+        length = room;
+        process->flags |= FLAG_ARGS_TRUNCATED;
+        count(COUNTER_ARGS_TRUNCATED);
+    }
+    if (bpf_probe_read_user(&scratch->text[used & (TEXT_BYTES - 1)], BOUND(length, ARGS_BYTES - 1), (void *)args)) {
+        length = 0;
+        count(COUNTER_READ_FAILED);
+    }
+    process->args_length = length;
+    return used + length;
+}
+
+/* Cuts a described process to what a small record holds: arguments first. */
+static __always_inline void fit_small(struct process *process) {
+    __u32 room = SMALL_TEXT;
+    if (process->exe_length > room)
+        process->exe_length = 0;
+    room -= process->exe_length;
+    if (process->cwd_length > room)
+        process->cwd_length = 0;
+    room -= process->cwd_length;
+    if (process->ancestors_length > room)
+        process->ancestors_length = room;
+    room -= process->ancestors_length;
+    if (process->args_length > room) {
+        process->args_length = room;
+        process->flags |= FLAG_ARGS_TRUNCATED;
+    }
+}
+
+#endif

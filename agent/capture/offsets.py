@@ -1,0 +1,101 @@
+"""Which kernel members the probes read, and under which macro name (`bpf/kernel.h`)."""
+
+from agent.capture.btf import Btf, BtfError
+
+__all__ = ["offset_macros"]
+
+# Macro → member, the newest kernel's name first. A kernel without any of them cannot be captured.
+MEMBERS: dict[str, tuple[str, ...]] = {
+    "TASK_CGROUPS": ("task_struct.cgroups",),
+    "TASK_CRED": ("task_struct.cred",),
+    "TASK_FILES": ("task_struct.files",),
+    "TASK_FS": ("task_struct.fs",),
+    "TASK_GROUP_LEADER": ("task_struct.group_leader",),
+    "TASK_MM": ("task_struct.mm",),
+    "TASK_NSPROXY": ("task_struct.nsproxy",),
+    "TASK_REAL_PARENT": ("task_struct.real_parent",),
+    "TASK_SIGNAL": ("task_struct.signal",),
+    # real_start_time until "y2038: core, driver and file system changes" renamed it in 5.5 (cf25e24db61c)
+    "TASK_START_BOOTTIME": ("task_struct.start_boottime", "task_struct.real_start_time"),
+    "TASK_TGID": ("task_struct.tgid",),
+    "TASK_THREAD_PID": ("task_struct.thread_pid",),
+    "CRED_UID": ("cred.uid",),
+    "SIGNAL_TTY": ("signal_struct.tty",),
+    "NSPROXY_MNT_NS": ("nsproxy.mnt_ns",),
+    "PID_LEVEL": ("pid.level",),
+    "PID_NUMBERS": ("pid.numbers",),
+    "UPID_NS": ("upid.ns",),
+    "MM_ARG_END": ("mm_struct.arg_end",),
+    "MM_ARG_START": ("mm_struct.arg_start",),
+    "MM_EXE_FILE": ("mm_struct.exe_file",),
+    "FS_PWD": ("fs_struct.pwd",),
+    "FILES_FDT": ("files_struct.fdt",),
+    "FDTABLE_FD": ("fdtable.fd",),
+    "FDTABLE_MAX_FDS": ("fdtable.max_fds",),
+    "FILE_F_INODE": ("file.f_inode",),
+    "FILE_F_PATH": ("file.f_path",),
+    "FILE_PRIVATE_DATA": ("file.private_data",),
+    "PATH_DENTRY": ("path.dentry",),
+    "PATH_MNT": ("path.mnt",),
+    "DENTRY_D_NAME_LEN": ("dentry.d_name.len",),
+    "DENTRY_D_NAME_NAME": ("dentry.d_name.name",),
+    "DENTRY_D_PARENT": ("dentry.d_parent",),
+    "VFSMOUNT_MNT_ROOT": ("vfsmount.mnt_root",),
+    "MOUNT_MNT": ("mount.mnt",),
+    "MOUNT_MNT_MOUNTPOINT": ("mount.mnt_mountpoint",),
+    "MOUNT_MNT_PARENT": ("mount.mnt_parent",),
+    "INODE_I_MODE": ("inode.i_mode",),
+    "INODE_I_NLINK": ("inode.i_nlink",),
+    "INODE_I_SB": ("inode.i_sb",),
+    "SUPER_BLOCK_S_MAGIC": ("super_block.s_magic",),
+    "CSS_SET_DFL_CGRP": ("css_set.dfl_cgrp",),
+    "CSS_SET_SUBSYS": ("css_set.subsys",),
+    "CSS_CGROUP": ("cgroup_subsys_state.cgroup",),
+    "CGROUP_KN": ("cgroup.kn",),
+    "KERNFS_NODE_ID": ("kernfs_node.id",),
+    "KERNFS_NODE_NAME": ("kernfs_node.name",),
+    # __parent since "kernfs: Use RCU to access kernfs_node::parent" (633488947ef6, 6.15)
+    "KERNFS_NODE_PARENT": ("kernfs_node.__parent", "kernfs_node.parent"),
+    "SOCKET_SK": ("socket.sk",),
+    "SOCK_DADDR": ("sock.__sk_common.skc_daddr",),
+    "SOCK_DPORT": ("sock.__sk_common.skc_dport",),
+    "SOCK_ERR": ("sock.sk_err",),
+    "SOCK_FAMILY": ("sock.__sk_common.skc_family",),
+    "SOCK_PROTOCOL": ("sock.sk_protocol",),
+    "SOCK_V6_DADDR": ("sock.__sk_common.skc_v6_daddr",),
+}
+
+# Only with overlayfs in the kernel itself; without, UPPER_LAYER is not told for it.
+OVERLAY = {"OVL_INODE_UPPERDENTRY": "ovl_inode.__upperdentry", "OVL_INODE_VFS_INODE": "ovl_inode.vfs_inode"}
+
+# v1 controllers in which runtimes put containers, by the kernel's subsystem ids; one that is built in is enough.
+V1_SUBSYSTEMS = ("memory_cgrp_id", "pids_cgrp_id", "cpu_cgrp_id")
+
+
+def offset_macros(btf: Btf) -> dict[str, int]:
+    """Return macro → value for the probes.
+
+    Raises:
+        BtfError: the kernel lacks a member that the probes cannot do without.
+    """
+    macros = {}
+    for macro, members in MEMBERS.items():
+        for member in members:
+            try:
+                macros[macro] = btf.offset(member)
+                break
+            except BtfError:
+                if member == members[-1]:
+                    raise
+    macros["UPID_SIZE"] = btf.size("upid")
+    try:
+        macros.update({macro: btf.offset(member) for macro, member in OVERLAY.items()})
+    except BtfError:
+        pass  # overlayfs is a module or missing
+    for subsystem in V1_SUBSYSTEMS:
+        try:
+            macros["CGROUP_V1_SUBSYSTEM"] = btf.enumerator("cgroup_subsys_id", subsystem)
+            break
+        except BtfError:
+            continue
+    return macros

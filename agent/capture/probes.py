@@ -1,0 +1,204 @@
+"""The attached probes: starts the loader when they are not there yet, opens what it pinned, reads rings and counters.
+
+Probes belong to the machine, not to this process: they stay when it ends and are found again when it is back, with all that
+came in between, as far as the rings hold it.
+"""
+
+import fcntl
+import functools
+import hashlib
+import os
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.capture.pins import LINKS, MAPS, RING_PAGES, lookup, open_pin, unpin_all
+from agent.capture.records import CGROUP, LONG_EVENT, OUTCOME, SMALL_EVENT, Counter
+from agent.capture.ring import Ring
+from agent.errors import UnsupportedError
+
+__all__ = ["PIN_FOLDER", "Probes", "Records", "uninstall"]
+
+PIN_FOLDER = Path("/sys/fs/bpf/peerwatch")
+
+_PAGE = 4096
+_RING_SIZES = {
+    "small_events": RING_PAGES["SMALL_RING_PAGES"] * _PAGE,
+    "long_events": RING_PAGES["LONG_RING_PAGES"] * _PAGE,
+    "outcomes": RING_PAGES["OUTCOME_RING_PAGES"] * _PAGE,
+}
+
+MOST_RECORDS = 8192
+"""Records taken from a ring at once: 4 MiB of small ones, so that a full ring is worked off in pieces."""
+
+LOADER_TIMEOUT_S = 60
+"""Compiling takes under 2 s; a machine this busy should say so instead of hanging."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """What was read at once: arrays of the types in `records.py`. Long events come after small ones, not by time."""
+
+    small: npt.NDArray[Any]
+    long: npt.NDArray[Any]
+    outcomes: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        """Return how many records these are."""
+        return len(self.small) + len(self.long) + len(self.outcomes)
+
+
+class Probes:
+    """The probes pinned in `folder`, attached by this call if they are not yet.
+
+    Raises:
+        UnsupportedError: they cannot be attached, or another agent reads them.
+    """
+
+    def __init__(self, folder: Path = PIN_FOLDER) -> None:
+        self._lock = _lock(folder)
+        try:
+            pins = _attach(folder)
+            self._rings = {
+                name: Ring(open_pin(pins / name), size, record)
+                for (name, size), record in zip(_RING_SIZES.items(), (SMALL_EVENT, LONG_EVENT, OUTCOME), strict=True)
+            }
+            self._counters = open_pin(pins / "counters")
+            self._cgroups = open_pin(pins / "cgroups")
+            clock = open_pin(pins / "clock")
+            (self.boot_offset,) = struct.unpack("<Q", lookup(clock, bytes(4), 8) or bytes(8))
+            """Wall clock minus boot clock, ns, when the probes were attached: turns start times into stable identities."""
+            os.close(clock)
+        except OSError as error:
+            os.close(self._lock)
+            raise UnsupportedError(f"{error.strerror}; `peerwatch-agent uninstall` removes what is pinned there") from None
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close, and leave the probes running."""
+        for ring in self._rings.values():
+            ring.close()
+        for descriptor in (self._counters, self._cgroups, self._lock):
+            os.close(descriptor)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """File descriptors that become readable when there is something to read."""
+        return [ring.descriptor for ring in self._rings.values()]
+
+    @property
+    def torn(self) -> int:
+        """Records that no probe of ours can have written."""
+        return sum(ring.torn for ring in self._rings.values())
+
+    def read(self) -> Records:
+        """Take what the rings hold, up to `MOST_RECORDS` each."""
+        return Records(*(ring.read(MOST_RECORDS) for ring in self._rings.values()))
+
+    def counters(self) -> dict[Counter, int]:
+        """Return what the kernel side counted since the probes were attached, over all CPUs."""
+        return {counter: self._counter(counter) for counter in Counter}
+
+    def _counter(self, counter: int) -> int:
+        value = lookup(self._counters, struct.pack("<I", counter), 8 * _possible_cpus())
+        return int(np.frombuffer(value or b"", np.uint64).sum())
+
+    def cgroup_path(self, key: int) -> str:
+        """Return a cgroup's path from the root, as far as the probes followed it; empty if they no longer know it."""
+        value = lookup(self._cgroups, struct.pack("<Q", key), CGROUP.itemsize)
+        if value is None:
+            return ""
+        entry = np.frombuffer(value, CGROUP)[0]
+        names = bytes(entry["path"])[: int(entry["length"])].decode("utf-8", "backslashreplace").rstrip("/").split("/")
+        return "/" + "/".join(reversed(names))
+
+
+def uninstall(folder: Path = PIN_FOLDER) -> bool:
+    """Detach the probes and free all they hold; return whether there were any.
+
+    Raises:
+        UnsupportedError: an agent still uses them, or it is not allowed.
+    """
+    if not folder.exists():
+        return False
+    lock = _lock(folder)
+    try:
+        unpin_all(folder)
+    except OSError as error:
+        raise UnsupportedError(f"cannot remove {error.filename}: {error.strerror}; run it as root") from None
+    finally:
+        os.close(lock)
+    return True
+
+
+def _lock(folder: Path) -> int:
+    """Make sure that one agent reads: two would take records from each other."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        raise UnsupportedError(f"no permission for {folder}: run as root, or with CAP_BPF and CAP_PERFMON in a pod") from None
+    except OSError as error:
+        raise UnsupportedError(f"cannot use {folder}: {error.strerror}; mount it: mount -t bpf bpf /sys/fs/bpf") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UnsupportedError(f"another peerwatch-agent uses {folder}: stop it, or take another folder with --pin-dir") from None
+    return descriptor
+
+
+def _attach(folder: Path) -> Path:
+    """Return the folder with this version's pins; what other versions left is removed once ours run."""
+    pins = folder / _fingerprint()
+    if not all((pins / name).exists() for name in (*MAPS, *LINKS)):
+        unpin_all(pins)  # what a loader left that died on the way
+
+        command = [sys.executable, "-P", "-m", "agent.capture.loader", str(pins)]
+        try:
+            loader = subprocess.run(command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_S, check=False)  # noqa: S603 — our own module
+        except subprocess.TimeoutExpired:
+            raise UnsupportedError(f"the probes were not loaded within {LOADER_TIMEOUT_S} s: the machine is too busy") from None
+        if loader.returncode:
+            reason = loader.stderr.strip().splitlines()[-1:] or [f"the loader ended with {loader.returncode}"]
+            raise UnsupportedError(reason[0])
+    for other in folder.iterdir():
+        if other != pins:
+            unpin_all(other)
+    return pins
+
+
+def _fingerprint() -> str:
+    """Name what is pinned by what it was made from: other sources or sizes are other probes."""
+    digest = hashlib.sha256(repr(sorted(RING_PAGES.items())).encode())
+    folder = resources.files("agent.capture") / "bpf"
+    for source in sorted(folder.iterdir(), key=lambda each: each.name):
+        if source.is_file():
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _possible_cpus() -> int:
+    """Return how many values a per-CPU map holds for one key: `0-3` means four."""
+    ranges = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(ranges.rpartition(",")[2].rpartition("-")[2]) + 1
+
+
+def boot_to_wall() -> int:
+    """Return wall clock minus boot clock, ns, now: events happened by the wall clock of their time."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)

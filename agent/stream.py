@@ -1,0 +1,287 @@
+"""The sender: events to the collector over one gRPC stream, kept until they are acknowledged.
+
+A connection begins with Hello and the collector's answer, which says up to which batch it has everything; what it lacks is sent
+again under the same sequence numbers, then what is new. Whatever breaks, the next connection begins the same way, so nothing
+here needs to know why it broke. What is held meanwhile is `agent.outbox`'s business.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import grpc
+from peerwatch.columns import EventColumns
+from peerwatch.v1 import ingest_pb2
+
+from agent.backoff import Backoff
+from agent.outbox import MAX_BYTES, Counters, Outbox, UnknownSequenceError
+
+__all__ = ["Pace", "Sender"]
+
+_log = logging.getLogger(__name__)
+
+METHOD = "/peerwatch.v1.IngestService/Stream"
+
+Call = grpc.aio.StreamStreamCall[bytes, ingest_pb2.StreamResponse]
+
+MAX_TEXT = 200
+"""Characters of a foreign error that go into a log line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long things may take, seconds."""
+
+    retry_first_s: float = 0.2
+    """Pause after the first failure; each further one doubles it."""
+
+    retry_cap_s: float = 10.0
+    """Longest pause: a collector that is back hears from its agents within this time."""
+
+    hello_s: float = 10.0
+    """How long a connection and the answer to Hello may take together."""
+
+    stall_s: float = 60.0
+    """How long batches may stay without any acknowledgement before another connection is tried: a slow disk is no reason."""
+
+    keepalive_s: float = 30.0
+    """How often a silent connection is probed. The collector must permit it (`grpc.http2.min_recv_ping_interval_without_data_ms`
+    of at most 20 s), or it ends the connection for too many pings."""
+
+    keepalive_timeout_s: float = 10.0
+    """How long the answer to a probe may take."""
+
+
+@dataclass(slots=True)
+class _Outage:
+    """What the log was told: one line when it begins, one when it ends."""
+
+    failures: int = 0
+    since: float = field(default_factory=time.monotonic)
+    told: bool = False
+
+
+class _BrokenError(Exception):
+    """This connection is of no use any more."""
+
+
+class Sender:
+    """Sends tables of events to one collector. Belongs to one event loop: call it from there only.
+
+    `run` in a task, `put` as often as there are events, `close` at the end.
+    """
+
+    def __init__(
+        self,
+        collector: str,
+        *,
+        cluster: str,
+        node: str,
+        session: str,
+        version: str,
+        max_bytes: int = MAX_BYTES,
+        pace: Pace | None = None,
+    ) -> None:
+        """`collector`: HOST:PORT. `session`: random, one per agent process. `max_bytes`: bound of what is kept."""
+        self._collector = collector
+        self._max_bytes = max_bytes
+        self._pace = pace or Pace()
+        hello = ingest_pb2.Hello(cluster=cluster, node=node, session=session, agent_version=version)
+        self._hello = ingest_pb2.StreamRequest(hello=hello).SerializeToString()
+        self._outbox = Outbox(cluster, node, max_bytes)
+        self._backoff = Backoff(self._pace.retry_first_s, self._pace.retry_cap_s)
+        self._outage = _Outage()
+        self._connected = False
+        self._progress_at = time.monotonic()
+        # `_news`: there may be something to write. `_settled`: nothing is left. `_closed`: give up.
+        self._news = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._closed = asyncio.Event()
+
+    @property
+    def counters(self) -> Counters:
+        """Events put in, acknowledged and given up."""
+        return self._outbox.counters
+
+    @property
+    def held_bytes(self) -> int:
+        """What is kept now, bytes."""
+        return self._outbox.held_bytes
+
+    @property
+    def connected(self) -> bool:
+        """Whether the collector has answered on the present connection."""
+        return self._connected
+
+    async def put(self, table: EventColumns) -> None:
+        """Queue a table. Never waits: what is too much is given up, oldest first, counted and reported in the stream."""
+        self._outbox.put(table)
+        if self._outbox:
+            self._settled.clear()
+            self._news.set()
+
+    async def close(self, timeout_s: float) -> int:
+        """Deliver what is held, for at most `timeout_s` seconds, and end `run`; return how many events were left over."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), timeout_s)
+        self._closed.set()
+        return self._outbox.held_events
+
+    async def run(self) -> None:
+        """Connect, send, connect again; returns after `close`."""
+        sending = asyncio.create_task(self._keep_connected())
+        closed = asyncio.create_task(self._closed.wait())
+        try:
+            await asyncio.wait((sending, closed), return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()  # it does not return: this raises
+        finally:
+            sending.cancel()
+            closed.cancel()
+            await asyncio.gather(sending, closed, return_exceptions=True)
+
+    async def _keep_connected(self) -> NoReturn:
+        while True:
+            begin = time.monotonic()
+            try:
+                await self._connect()
+            except _BrokenError as broken:
+                self._failed(str(broken), answered=self._connected)
+            finally:
+                self._connected = False
+            # A collector that answers and then fails at once is asked less and less often, too.
+            if time.monotonic() - begin >= self._pace.retry_cap_s:
+                self._backoff.reset()
+            await asyncio.sleep(self._backoff.next_s())
+
+    async def _connect(self) -> NoReturn:
+        """Use one connection until it breaks.
+
+        Raises:
+            _BrokenError: always; the text says why.
+        """
+        pace = self._pace
+        options = (
+            ("grpc.keepalive_time_ms", int(pace.keepalive_s * 1000)),
+            ("grpc.keepalive_timeout_ms", int(pace.keepalive_timeout_s * 1000)),
+            # A channel per connection, with no memory of earlier failures: the pauses between tries are ours.
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.enable_retries", 0),
+        )
+        async with grpc.aio.insecure_channel(self._collector, options=options) as channel:
+            method = channel.stream_stream(METHOD, _as_it_is, ingest_pb2.StreamResponse.FromString)
+            call = method()
+            try:
+                async with _errors():
+                    await self._converse(call)
+            finally:
+                call.cancel()
+
+    async def _converse(self, call: Call) -> NoReturn:
+        try:
+            async with asyncio.timeout(self._pace.hello_s):
+                await call.write(self._hello)
+                acknowledged = await self._read(call)
+        except TimeoutError:
+            raise _BrokenError(f"no answer in {self._pace.hello_s:.0f} s") from None
+        self._acknowledge(acknowledged)
+        self._progress_at = time.monotonic()
+        self._connected = True
+        if not self._outbox.unacknowledged:
+            self._recovered()
+        tasks = [asyncio.create_task(part) for part in (self._read_all(call), self._write_all(call), self._watch_progress())]
+        try:
+            # The first that fails ends the connection; none of them returns.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        raise next(each for each in results if isinstance(each, Exception))
+
+    async def _write_all(self, call: Call) -> NoReturn:
+        written = 0
+        while True:
+            self._news.clear()
+            batch = self._outbox.next(written)
+            if batch is None:
+                await self._news.wait()
+                continue
+            written = batch.sequence
+            if self._outbox.unacknowledged == 1:
+                self._progress_at = time.monotonic()  # the wait for an acknowledgement begins here
+            await call.write(batch.request)
+
+    async def _read_all(self, call: Call) -> NoReturn:
+        while True:
+            self._acknowledge(await self._read(call))
+
+    async def _watch_progress(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(self._pace.stall_s / 4)
+            if self._outbox.unacknowledged and time.monotonic() - self._progress_at > self._pace.stall_s:
+                raise _BrokenError(f"nothing acknowledged for {self._pace.stall_s:.0f} s")
+
+    async def _read(self, call: Call) -> int:
+        response = await call.read()
+        if not isinstance(response, ingest_pb2.StreamResponse):
+            raise _BrokenError("it ended the stream")
+        return response.acknowledged
+
+    def _acknowledge(self, sequence: int) -> None:
+        try:
+            news = self._outbox.acknowledge(sequence)
+        except UnknownSequenceError as error:
+            raise _BrokenError(str(error)) from None
+        if news:
+            self._progress_at = time.monotonic()
+            self._recovered()
+            self._backoff.reset()
+            self._news.set()
+        if not self._outbox:
+            self._settled.set()
+
+    def _failed(self, why: str, *, answered: bool) -> None:
+        outage = self._outage
+        if not outage.failures:
+            outage.since = time.monotonic()
+        outage.failures += 1
+        # A connection that breaks after it worked is not told, since most are back at once; a second failure is.
+        if not outage.told and (outage.failures > 1 or not answered):
+            outage.told = True
+            _log.warning(
+                "collector %s is not reachable (%s); events are kept (up to %s) and sent when it is back",
+                self._collector,
+                why,
+                _size(self._max_bytes),
+            )
+
+    def _recovered(self) -> None:
+        if self._outage.told:
+            _log.info("collector %s is back after %.0f s", self._collector, time.monotonic() - self._outage.since)
+        self._outage = _Outage()
+
+
+def _as_it_is(request: bytes) -> bytes:
+    return request
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count >> 10} KiB"
+
+
+@contextlib.asynccontextmanager
+async def _errors() -> AsyncIterator[None]:
+    """Turn what gRPC raises into `_BrokenError`."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        details = " ".join((error.details() or "no details").split())[:MAX_TEXT]
+        raise _BrokenError(f"{error.code().name}: {details}") from error
+    except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:  # written to a call that has just ended
+        raise _BrokenError(f"the stream ended: {error}") from error
