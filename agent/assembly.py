@@ -108,5 +108,5 @@ def _strings(text: bytes) -> list[str]:
 
 
 def _decode(text: bytes) -> str:
-    """Names and arguments are bytes to the kernel; what is no UTF-8 is shown as `\\xNN`."""
+    r"""Names and arguments are bytes to the kernel; what is no UTF-8 is shown as `\xNN`."""
     return text.decode("utf-8", "backslashreplace")

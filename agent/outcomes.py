@@ -68,7 +68,8 @@ class Outcomes:
             waiting = waiting[~late]
         self._waiting = waiting
         self._unmatched = known[known["time"] >= np.uint64(max(now - FORGET_NS, 0))]
-        return ready[np.argsort(ready["time"], kind="stable")]
+        in_order: Array = ready[np.argsort(ready["time"], kind="stable")]
+        return in_order
 
 
 def _find(sockets: Array, attempts: Array, known_sockets: Array, known_attempts: Array) -> npt.NDArray[np.int64]:

@@ -49,8 +49,8 @@ class Pace:
     """How long batches may stay without any acknowledgement before another connection is tried: a slow disk is no reason."""
 
     keepalive_s: float = 30.0
-    """How often a silent connection is probed. The collector must permit it (`grpc.http2.min_recv_ping_interval_without_data_ms`
-    of at most 20 s), or it ends the connection for too many pings."""
+    """How often a silent connection is probed. A collector must permit this
+    (`grpc.http2.min_recv_ping_interval_without_data_ms` of at most 20 s), or it ends the connection for too many pings."""
 
     keepalive_timeout_s: float = 10.0
     """How long the answer to a probe may take."""

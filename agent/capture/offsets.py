@@ -1,5 +1,7 @@
 """Which kernel members the probes read, and under which macro name (`bpf/kernel.h`)."""
 
+import contextlib
+
 from agent.capture.btf import Btf, BtfError
 
 __all__ = ["offset_macros"]
@@ -88,10 +90,8 @@ def offset_macros(btf: Btf) -> dict[str, int]:
                 if member == members[-1]:
                     raise
     macros["UPID_SIZE"] = btf.size("upid")
-    try:
+    with contextlib.suppress(BtfError):  # overlayfs is a module or missing
         macros.update({macro: btf.offset(member) for macro, member in OVERLAY.items()})
-    except BtfError:
-        pass  # overlayfs is a module or missing
     for subsystem in V1_SUBSYSTEMS:
         try:
             macros["CGROUP_V1_SUBSYSTEM"] = btf.enumerator("cgroup_subsys_id", subsystem)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from agent.errors import UnsupportedError
 
-__all__ = ["ARRAYS", "LINKS", "MAPS", "RING_PAGES", "link_tracepoint", "lookup", "open_pin", "pin", "unpin_all"]
+__all__ = ["LINKS", "MAPS", "RING_PAGES", "link_tracepoint", "lookup", "open_pin", "pin", "store", "unpin_all"]
 
 RINGS = ("small_events", "long_events", "outcomes")
-ARRAYS = ("counters", "clock")
-MAPS = (*RINGS, *ARRAYS, "cgroups")
+MAPS = (*RINGS, "counters", "cgroups", "state")
 LINKS = ("sched_process_exec", "inet_sock_set_state", "enter_connect", "exit_connect")
 
 # Powers of two, 4 KiB each. 8 MiB of small events are 16,384 of them: 0.4 s of the fastest exec loop measured on two cores.
@@ -71,6 +70,15 @@ def lookup(map_descriptor: int, key: bytes, size: int) -> bytes | None:
             return None
         raise
     return value.raw
+
+
+def store(map_descriptor: int, key: bytes, value: bytes) -> None:
+    """Set the value of a key.
+
+    Raises:
+        OSError: it is not allowed.
+    """
+    _check(_libbpf().bpf_map_update_elem(map_descriptor, key, value, ctypes.c_uint64(0)), "cannot write a map")
 
 
 def link_tracepoint(program: int, perf_event: int) -> int:

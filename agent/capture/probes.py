@@ -20,12 +20,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from agent.capture.pins import LINKS, MAPS, RING_PAGES, lookup, open_pin, unpin_all
+from agent.capture.pins import LINKS, MAPS, RING_PAGES, lookup, open_pin, store, unpin_all
 from agent.capture.records import CGROUP, LONG_EVENT, OUTCOME, SMALL_EVENT, Counter
 from agent.capture.ring import Ring
 from agent.errors import UnsupportedError
 
-__all__ = ["PIN_FOLDER", "Probes", "Records", "uninstall"]
+__all__ = ["PIN_FOLDER", "Probes", "Records", "boot_to_wall", "uninstall"]
 
 PIN_FOLDER = Path("/sys/fs/bpf/peerwatch")
 
@@ -35,6 +35,9 @@ _RING_SIZES = {
     "long_events": RING_PAGES["LONG_RING_PAGES"] * _PAGE,
     "outcomes": RING_PAGES["OUTCOME_RING_PAGES"] * _PAGE,
 }
+
+# Places in the map `state` (bpf/scratch.h).
+_BOOT_OFFSET, _REPORTED_LOSS = 0, 1
 
 MOST_RECORDS = 8192
 """Records taken from a ring at once: 4 MiB of small ones, so that a full ring is worked off in pieces."""
@@ -73,10 +76,9 @@ class Probes:
             }
             self._counters = open_pin(pins / "counters")
             self._cgroups = open_pin(pins / "cgroups")
-            clock = open_pin(pins / "clock")
-            (self.boot_offset,) = struct.unpack("<Q", lookup(clock, bytes(4), 8) or bytes(8))
+            self._state = open_pin(pins / "state")
+            self.boot_offset = self._read_state(_BOOT_OFFSET)
             """Wall clock minus boot clock, ns, when the probes were attached: turns start times into stable identities."""
-            os.close(clock)
         except OSError as error:
             os.close(self._lock)
             raise UnsupportedError(f"{error.strerror}; `peerwatch-agent uninstall` removes what is pinned there") from None
@@ -92,7 +94,7 @@ class Probes:
         """Close, and leave the probes running."""
         for ring in self._rings.values():
             ring.close()
-        for descriptor in (self._counters, self._cgroups, self._lock):
+        for descriptor in (self._counters, self._cgroups, self._state, self._lock):
             os.close(descriptor)
 
     @property
@@ -116,6 +118,18 @@ class Probes:
     def _counter(self, counter: int) -> int:
         value = lookup(self._counters, struct.pack("<I", counter), 8 * _possible_cpus())
         return int(np.frombuffer(value or b"", np.uint64).sum())
+
+    @property
+    def reported_loss(self) -> int:
+        """How many lost events were reported since the probes were attached, by this agent and those before it."""
+        return self._read_state(_REPORTED_LOSS)
+
+    @reported_loss.setter
+    def reported_loss(self, count: int) -> None:
+        store(self._state, struct.pack("<I", _REPORTED_LOSS), struct.pack("<Q", count))
+
+    def _read_state(self, place: int) -> int:
+        return int.from_bytes(lookup(self._state, struct.pack("<I", place), 8) or b"", "little")
 
     def cgroup_path(self, key: int) -> str:
         """Return a cgroup's path from the root, as far as the probes followed it; empty if they no longer know it."""
@@ -158,7 +172,9 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UnsupportedError(f"another peerwatch-agent uses {folder}: stop it, or take another folder with --pin-dir") from None
+        raise UnsupportedError(
+            f"another peerwatch-agent uses {folder}: stop it, or take another folder with --pin-dir"
+        ) from None
     return descriptor
 
 

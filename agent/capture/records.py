@@ -4,7 +4,7 @@ import enum
 
 import numpy as np
 
-__all__ = ["CGROUP", "Counter", "Kind", "LONG_EVENT", "OUTCOME", "SMALL_EVENT"]
+__all__ = ["CGROUP", "LONG_EVENT", "OUTCOME", "SMALL_EVENT", "Counter", "Kind"]
 
 
 class Kind(enum.IntEnum):

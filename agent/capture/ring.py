@@ -55,8 +55,8 @@ class Ring:
         if len(busy):  # a probe on another CPU is still writing this one: it and what follows wait
             view, length = view[: busy[0]], length[: busy[0]]
         good = length == self._slot["record"].itemsize
-        records = view["record"][good]  # a copy: the places are free once the position moves
+        # A copy: the places are free once the position moves.
+        records: npt.NDArray[Any] = view["record"][good]
         self.torn += int(np.count_nonzero(~good & ((length & _DISCARD) == 0)))
         self._consumed[0] = begin + len(view) * self._slot.itemsize
         return records
-

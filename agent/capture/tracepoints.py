@@ -54,5 +54,5 @@ def _tracepoint_id(tracepoint: str) -> int:
         except OSError:
             continue
     raise UnsupportedError(
-        f"tracepoint {tracepoint} is not readable: mount tracefs (mount -t tracefs tracefs {TRACEFS[0]}), CONFIG_FTRACE_SYSCALLS=y"
+        f"tracepoint {tracepoint} is not readable: mount -t tracefs tracefs {TRACEFS[0]}; CONFIG_FTRACE_SYSCALLS=y is needed"
     )

@@ -237,7 +237,7 @@ class KubernetesPods:
         if self._down_since is None and not self._stop.is_set():
             self._down_since = time.monotonic()
             _log.warning(
-                "the API server at %s does not answer (%s); the %d pods known stay, new ones are unknown until it is back",
+                "no pods from the API server at %s (%s); the %d known stay, new ones are unknown until it is back",
                 self._configuration.host,
                 lost,
                 len(self._index),

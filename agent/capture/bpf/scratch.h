@@ -33,9 +33,10 @@ struct cgroup {
 
 BPF_PERCPU_ARRAY(scratches, struct scratch, 1);
 BPF_PERCPU_ARRAY(counters, __u64, COUNTER_MAX);
-/* Wall clock minus boot clock in nanoseconds when the probes were attached. It turns start times of processes into wall time
- * once and for all: with the current difference, a clock that is set would change the identity of every process. */
-BPF_ARRAY(clock, __u64, 1);
+/* What outlives an agent. [0]: wall clock minus boot clock in nanoseconds when the probes were attached; it turns start times
+ * of processes into wall time once and for all: with the current difference, a clock that is set would change the identity of
+ * every process. [1]: how many lost events agents have reported. */
+BPF_ARRAY(state, __u64, 2);
 
 static __always_inline void count(int which) {
     int key = which;
