@@ -1,12 +1,13 @@
 """From the probes' records to a table of events: columns are converted as they are, text once per process image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from peerwatch.columns import ColumnsBuilder, Connects, EventColumns, EventKind
+from peerwatch.columns import ColumnsBuilder, Connects, EventColumns, EventKind, Processes
 from peerwatch.subjects import Subject
 
 __all__ = ["assemble"]
@@ -25,7 +26,8 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
     """
     builder = ColumnsBuilder()
     records = _Records([part for part in parts if len(part)])
-    subject, process = _subjects(records, builder, subject_of), _processes(records, builder, start_wall)
+    subject = _subjects(records, builder, subject_of)
+    process, processes = _processes(records, builder, start_wall)
     table = builder.build()
     time = records["time"].astype(np.int64) + wall
     kind = records["kind"]
@@ -33,6 +35,7 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
     connects = order[kind[order] == EventKind.CONNECT]
     return replace(
         table,
+        processes=processes,
         time=time[order],
         kind=kind[order],
         subject=subject[order],
@@ -54,16 +57,24 @@ class _Records:
 
     def __init__(self, parts: list[Array]) -> None:
         self._parts = parts
-        self._begins = np.cumsum([0, *(len(part) for part in parts)])
 
     def __getitem__(self, field: str) -> Array:
         if not self._parts:
             return np.empty((0, 16) if field == "address" else 0, np.uint8 if field in _BYTES else np.uint64)
         return np.concatenate([part[field] for part in self._parts])
 
-    def row(self, index: int) -> Any:  # noqa: ANN401 — a numpy record
-        part = int(np.searchsorted(self._begins, index, side="right")) - 1
-        return self._parts[part][index - self._begins[part]]
+    def texts(self, rows: npt.NDArray[np.intp], lengths: npt.NDArray[np.int64]) -> Iterator[bytes]:
+        """Yield the first `lengths` bytes of each row's text."""
+        begin, parts = 0, []
+        for part in self._parts:
+            inside = rows[(rows >= begin) & (rows < begin + len(part))]
+            parts.append((inside, part["text"][inside - begin]))
+            begin += len(part)
+        text = dict(
+            zip(np.concatenate([inside for inside, _ in parts]).tolist(), chain(*(each for _, each in parts)), strict=True)
+        )
+        for row, length in zip(rows.tolist(), lengths.tolist(), strict=True):
+            yield text[row][:length].tobytes()
 
 
 _BYTES = {"address", "kind", "protocol", "result"}
@@ -74,32 +85,55 @@ def _subjects(records: _Records, builder: ColumnsBuilder, subject_of: Callable[[
     return np.array([builder.subject(subject_of(int(key))) for key in keys], np.uint32)[inverse]
 
 
-def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> npt.NDArray[np.uint32]:
-    # A process image is what has the same pid, start and time of exec; the user may change within one.
-    keys = np.stack([records[name].astype(np.uint64) for name in ("pid", "start", "image", "uid")])
-    _, first, inverse = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-    return np.array([_process(records.row(row), builder, start_wall) for row in first], np.uint32)[inverse.ravel()]
+def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> tuple[npt.NDArray[np.uint32], Processes]:
+    """Return each record's process, and these processes; what a process image repeats, connects above all, is there once."""
+    # An image is what has the same pid, start and time of exec; the user may change within one.
+    parts = [records[name].astype(np.uint64) for name in ("image", "start", "pid", "uid")]
+    key = np.zeros(len(parts[0]), np.uint64)
+    for part in parts:
+        key = (key ^ part) * _MIX
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    if any((part[first][inverse] != part).any() for part in parts):  # two images, one key: 64 bits make that a curiosity
+        first = inverse = np.arange(len(key))
+    lengths = np.stack([records[f"{name}_length"][first].astype(np.int64) for name in ("exe", "cwd", "ancestors", "args")])
+    known: dict[tuple[object, ...], tuple[int, ...]] = {}
+    texts = []
+    for text, ends in zip(records.texts(first, lengths.sum(axis=0)), lengths.cumsum(axis=0).T.tolist(), strict=True):
+        words = known.get((text, *ends))
+        if words is None:
+            words = known[text, *ends] = _words(text, ends, builder)
+        texts.append(words)
+    exe, cwd, ancestors, args, parent_exe = np.array(texts, np.uint32).reshape(-1, 5).T
+    return inverse.astype(np.uint32), Processes(
+        pid=records["pid"][first],
+        start_time=records["start"][first].astype(np.int64) + start_wall,
+        exe=exe,
+        args=args,
+        cwd=cwd,
+        uid=records["uid"][first],
+        parent_pid=records["parent_pid"][first],
+        parent_start_time=records["parent_start"][first].astype(np.int64) + start_wall,
+        parent_exe=parent_exe,
+        ancestors=ancestors,
+        flags=records["flags"][first],
+    )
 
 
-def _process(record: Any, builder: ColumnsBuilder, start_wall: int) -> int:  # noqa: ANN401 — a numpy record
-    lengths = [int(record[name]) for name in ("exe_length", "cwd_length", "ancestors_length", "args_length")]
-    ends = np.cumsum(lengths)
-    text = record["text"][: ends[-1]].tobytes()
-    exe, cwd, ancestors, args = (text[end - length : end] for end, length in zip(ends, lengths, strict=True))
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+"""2**64 divided by the golden ratio: multiplicative hashing (Knuth, The Art of Computer Programming, 6.4)."""
+
+
+def _words(text: bytes, ends: list[int], builder: ColumnsBuilder) -> tuple[int, ...]:
+    """Return the indexes of exe, cwd, ancestors, args and the parent's exe."""
+    exe, cwd, ancestors, args = (text[begin:end] for begin, end in zip([0, *ends], ends, strict=False))
     lineage = _strings(ancestors)
-    return builder.process(
-        pid=int(record["pid"]),
-        start_time=int(record["start"]) + start_wall,
-        exe=_decode(exe.rstrip(b"\0")),
-        args=_strings(args),
-        cwd=_decode(cwd.rstrip(b"\0")),
-        uid=int(record["uid"]),
-        parent_pid=int(record["parent_pid"]),
-        parent_start_time=int(record["parent_start"]) + start_wall,
+    return (
+        builder.string(_decode(exe.rstrip(b"\0"))),
+        builder.string(_decode(cwd.rstrip(b"\0"))),
+        builder.string_list(lineage),
+        builder.string_list(_strings(args)),
         # A parent outside of the container is not followed: it has a pid and no name.
-        parent_exe=lineage[0] if lineage else "",
-        ancestors=lineage,
-        flags=int(record["flags"]),
+        builder.string(lineage[0] if lineage else ""),
     )
 
 

@@ -202,7 +202,7 @@ class Sender:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-        raise next(each for each in results if isinstance(each, Exception))
+        raise next((each for each in results if isinstance(each, Exception)), _BrokenError("the stream was cancelled"))
 
     async def _write_all(self, call: Call) -> NoReturn:
         written = 0

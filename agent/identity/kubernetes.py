@@ -224,7 +224,10 @@ class KubernetesPods:
 
     def _credentials(self) -> dict[str, str]:
         # Asked for each time: tokens of service accounts are renewed on disk, and the client library reads them again.
-        settings = self._configuration.auth_settings().values()
+        try:
+            settings = self._configuration.auth_settings().values()
+        except Exception as error:  # a token file that is gone, a plugin that fails: it may be back with the next try
+            raise _Lost(f"no credentials: {' '.join(str(error).split())[:200]}") from error
         return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
 
     def _heard(self, pods: int) -> None:
