@@ -1,0 +1,137 @@
+import json
+
+import pytest
+from google.protobuf import json_format
+from harness.tables import tables
+from hypothesis import example as explicitly, given, strategies as st
+from peerwatch import jsonlines
+from peerwatch.columns import EventColumns
+from peerwatch.v1 import event_pb2
+
+# The two examples of the contract, in the order and with the fields that users know them by.
+EXEC = """{"time": "2026-11-21T10:00:00.123456789Z", "cluster": "prod-eu", "node": "node-3",
+ "pod": {"namespace": "shop", "name": "cart-5d9c8f7b6-x2x9q", "uid": "7e0c", "ip": "10.4.2.17",
+         "workload": {"kind": "Deployment", "name": "cart"}, "revision": "5d9c8f7b6",
+         "createdAt": "2026-11-21T09:12:00Z", "serviceAccount": "cart",
+         "labels": {"app": "cart"}, "annotations": {"peerwatch.dev/owner": "team-cart@example.com"}},
+ "container": {"name": "app", "kind": "APP", "id": "4f1d", "image": "shop/cart:1.4.2",
+               "imageDigest": "sha256:00", "startedAt": "2026-11-21T09:12:03Z"},
+ "process": {"pid": 4242, "startTime": "2026-11-21T10:00:00.123Z", "exe": "/usr/bin/pg_dump",
+             "args": ["pg_dump", "-h", "db", "shop"], "cwd": "/app", "uid": 1000,
+             "parent": {"pid": 1, "exe": "/sbin/tini"},
+             "ancestors": ["/sbin/tini"],
+             "flags": ["UPPER_LAYER"]},
+ "exec": {}}"""
+CONNECT = EXEC.replace(
+    '"exec": {}',
+    '"connect": {"protocol": "TCP", "address": "10.4.7.3", "port": 5432, "result": "OK", "count": 3, '
+    '"lastTime": "2026-11-21T10:00:00.900Z", '
+    '"peer": {"namespace": "shop", "workload": {"kind": "StatefulSet", "name": "db"}}}',
+)
+
+
+def one_line(text: str) -> bytes:
+    return " ".join(text.split()).encode()
+
+
+@pytest.mark.parametrize("text", [EXEC, CONNECT], ids=["exec", "connect"])
+def test_the_contract_s_examples_are_written_as_they_were_read(text: str) -> None:
+    (table,) = jsonlines.read([one_line(text)])
+
+    assert json.loads(next(jsonlines.write(table))) == json.loads(text)
+
+
+@given(tables())
+def test_protobuf_reads_what_we_write_and_we_read_what_protobuf_writes(table: EventColumns) -> None:
+    ours = list(jsonlines.write(table))
+    messages = [json_format.Parse(line, event_pb2.Event()) for line in ours]
+    theirs = [json.dumps(json_format.MessageToDict(message)).encode() for message in messages]
+
+    again = [line for part in jsonlines.read(theirs) for line in jsonlines.write(part)]
+
+    assert again == ours
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "JSON object"),
+        (b"\xff", "not JSON"),
+        (b"{}", "needs a time"),
+        (b'{"time": 5, "exec": {}}', "RFC 3339"),
+        (b'{"time": "yesterday", "exec": {}}', "RFC 3339"),
+        (b'{"time": "2026-13-01T00:00:00Z", "exec": {}}', "time"),
+        (b'{"time": "2026-11-21T10:00:00Z"}', "exec, connect or loss"),
+        (b'{"time": "2026-11-21T10:00:00Z", "foo": 1}', "exec, connect or loss"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": 1}', "exec must be an object"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"pid": -1}}', "pid"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"args": "ls"}}', "args must be a list"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "pod": {"labels": {"a": 1}}}', "labels"),
+        (b'{"time": "2026-11-21T10:00:00Z", "connect": {"address": "localhost"}}', "no IP address"),
+        (b'{"time": "2026-11-21T10:00:00Z", "connect": {"address": "::1", "port": 70000}}', "port"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "cwd": "' + b"x" * (1 << 20) + b'"}', "longer than"),
+    ],
+)
+def test_a_line_that_is_no_event_is_refused_with_its_number_and_reason(line: bytes, words: str) -> None:
+    with pytest.raises(jsonlines.BadLineError, match=words) as caught:
+        list(jsonlines.read([one_line(EXEC), b"", line]))
+
+    assert caught.value.line == 3
+
+
+def test_bad_lines_can_be_skipped_and_are_counted() -> None:
+    reader = jsonlines.Reader(skip_bad_lines=True)
+
+    (table,) = reader.read([b"{", one_line(EXEC), b"nonsense"])
+
+    assert len(table) == 1
+    assert reader.bad == 2
+
+
+def test_unknown_fields_values_and_kinds_do_no_harm() -> None:
+    event = json.loads(EXEC)
+    event["new"] = {"a": 1}
+    event["container"]["kind"] = "NEW"
+    event["process"]["flags"] += ["NEW"]
+    other = {"time": event["time"], "process": event["process"], "exit": {"code": 1}}
+    reader = jsonlines.Reader()
+
+    (table,) = reader.read([json.dumps(event).encode(), json.dumps(other).encode()])
+
+    assert reader.unknown == 1
+    written = json.loads(next(jsonlines.write(table)))
+    assert "kind" not in written["container"]
+    assert written["process"]["flags"] == ["UPPER_LAYER"]
+
+
+@given(st.integers(0, 4_000_000_000 * 10**9))
+@explicitly(0)
+@explicitly(1_795_000_000 * 10**9)
+def test_times_survive_their_text(time: int) -> None:
+    assert jsonlines.parse_time(jsonlines.format_time(time)) == time
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("1970-01-01T00:00:01Z", 1_000_000_000),
+        ("1970-01-01T01:00:00.5+01:00", 500_000_000),
+        ("1969-12-31T23:00:00-01:30", 1_800_000_000_000),
+    ],
+)
+def test_times_with_offsets(text: str, time: int) -> None:
+    assert jsonlines.parse_time(text) == time
+
+
+@given(
+    st.binary(max_size=200)
+    | st.recursive(st.none() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)).map(
+        lambda v: json.dumps(v).encode()
+    )
+)
+def test_no_line_does_more_than_be_refused(line: bytes) -> None:
+    try:
+        list(jsonlines.read([line]))
+    except jsonlines.BadLineError:
+        pass
