@@ -132,13 +132,16 @@ class Probes:
         return int.from_bytes(lookup(self._state, struct.pack("<I", place), 8) or b"", "little")
 
     def cgroup_path(self, key: int) -> str:
-        """Return a cgroup's path from the root, as far as the probes followed it; empty if they no longer know it."""
+        """Return a cgroup's path, empty if the probes no longer know it.
+
+        It begins with `/` only if they followed it to the root: what is above is missing otherwise.
+        """
         value = lookup(self._cgroups, struct.pack("<Q", key), CGROUP.itemsize)
         if value is None:
             return ""
         entry = np.frombuffer(value, CGROUP)[0]
         names = bytes(entry["path"])[: int(entry["length"])].decode("utf-8", "backslashreplace").rstrip("/").split("/")
-        return "/" + "/".join(reversed(names))
+        return ("/" if entry["is_complete"] else "") + "/".join(reversed(names))
 
 
 def uninstall(folder: Path = PIN_FOLDER) -> bool:

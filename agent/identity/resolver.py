@@ -70,6 +70,8 @@ class Resolver:
         ref = container_of(path)
         if ref is None:
             subject = _FOREIGN
+        elif not ref.certain:  # perhaps another container's name: it must not be taken for that one
+            subject = Subject(self._cluster, self._node)
         else:
             subject = Subject(self._cluster, self._node, Pod(uid=ref.pod_uid), Container(id=ref.id))
             self._refs[subject] = ref

@@ -1,8 +1,11 @@
+from random import Random
+
 import numpy as np
-from agent.capture.records import OUTCOME, SMALL_EVENT, Kind
-from agent.outcomes import FORGET_NS, HOLD_NS, MOST_WAITING, Outcomes
 from hypothesis import given, strategies as st
 from peerwatch.columns import ConnectResult
+
+from agent.capture.records import OUTCOME, SMALL_EVENT, Kind
+from agent.outcomes import FORGET_NS, HOLD_NS, MOST_WAITING, Outcomes
 
 NONE = np.empty(0, OUTCOME)
 NOTHING = np.empty(0, SMALL_EVENT)
@@ -80,7 +83,7 @@ def test_memory_is_bounded() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), unique=True), st.randoms(use_true_random=False))
-def test_every_connect_goes_out_once_in_any_order_of_reading(attempts: list[tuple[int, int]], chance) -> None:
+def test_every_connect_goes_out_once_in_any_order_of_reading(attempts: list[tuple[int, int]], chance: Random) -> None:
     joined = Outcomes()
     reads = [(connects(each), NONE) for each in attempts] + [
         (NOTHING, outcomes((*each, ConnectResult.OK))) for each in attempts if chance.random() < 0.7

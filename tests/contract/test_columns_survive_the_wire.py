@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def test_joining_tables_keeps_events_and_their_order(parts: list[EventColumns]) 
 
 
 @given(tables(), st.randoms(use_true_random=False))
-def test_taking_rows_takes_what_belongs_to_them(table: EventColumns, chance) -> None:
+def test_taking_rows_takes_what_belongs_to_them(table: EventColumns, chance: Random) -> None:
     rows = [row for row in range(len(table)) if chance.random() < 0.5]
     chance.shuffle(rows)
 

@@ -61,11 +61,14 @@ static __always_inline struct cgroup *describe_cgroup(__u64 key, void *node) {
         return 0;
     __u32 used = 0;
     scratch->cgroup.is_container = 0;
+    scratch->cgroup.is_complete = 0;
     scratch->cgroup.first_start = 0;
     for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
         void *parent = read_pointer(node, KERNFS_NODE_PARENT);
-        if (!parent) /* the root has no name */
+        if (!parent) { /* the root has no name */
+            scratch->cgroup.is_complete = 1;
             break;
+        }
         __u32 at = used & (CGROUP_PATH - 1);
         const char *name = read_pointer(node, KERNFS_NODE_NAME);
         long length = bpf_probe_read_kernel_str(&scratch->cgroup.path[at], 160, name);

@@ -1,0 +1,121 @@
+from collections.abc import Sequence
+
+from peerwatch.columns import ColumnsBuilder, EventColumns
+from peerwatch.subjects import Subject
+
+from agent.identity.index import PodIndex
+from agent.identity.pods import parse_pod
+from agent.identity.resolver import MOST_WAITING, PATIENCE_NS, Resolver
+
+UID = "0b9d3a52-4d5f-4a7e-9c39-6a1f4a0f7f11"
+CONTAINER = "4f1d" * 16
+OWN = f"/kubepods/burstable/pod{UID}/{CONTAINER}"
+POD = parse_pod(
+    {
+        "metadata": {"name": "cart-x2x9q", "namespace": "shop", "uid": UID},
+        "spec": {"containers": [{"name": "app", "image": "cart"}]},
+        "status": {
+            "containerStatuses": [{"name": "app", "image": "cart", "imageID": "", "containerID": f"containerd://{CONTAINER}"}]
+        },
+    }
+)
+
+
+def resolver(index: PodIndex | None, paths: dict[int, str]) -> Resolver:
+    return Resolver("prod", "node-1", index, lambda key: paths.get(key, ""))
+
+
+def events(resolver: Resolver, *keys: int) -> EventColumns:
+    """One exec per cgroup key; its pid is its place."""
+    builder = ColumnsBuilder()
+    for pid, key in enumerate(keys):
+        builder.exec(pid, builder.subject(resolver.subject_of(key)), builder.process(pid=pid))
+    return builder.build()
+
+
+def pids(tables: Sequence[EventColumns]) -> list[int]:
+    return [int(table.processes.pid[process]) for table in tables for process in table.process]
+
+
+def subjects(tables: Sequence[EventColumns]) -> list[Subject]:
+    return [table.subjects[subject] for table in tables for subject in table.subject]
+
+
+def test_an_event_of_a_known_pod_goes_out_at_once() -> None:
+    index = PodIndex("prod", "node-1")
+    index.apply(POD)
+    resolved = resolver(index, {1: OWN})
+
+    (subject,) = subjects(resolved.resolve(events(resolved, 1), 0))
+
+    assert (subject.node, subject.pod.name, subject.container.name) == ("node-1", "cart-x2x9q", "app")
+
+
+def test_an_event_of_a_starting_pod_waits_for_it_and_others_do_not() -> None:
+    index = PodIndex("prod", "node-1")
+    index.apply(POD)
+    resolved = resolver(index, {1: OWN, 2: OWN.replace("4f1d", "0000").replace(UID, UID.replace("0b9d", "aaaa"))})
+
+    assert pids(resolved.resolve(events(resolved, 2, 1, 2), 0)) == [1]
+    assert len(resolved) == 2
+    assert pids(resolved.overdue(1)) == []
+
+
+def test_waiting_events_go_out_when_their_pod_becomes_known() -> None:
+    index = PodIndex("prod", "node-1")
+    resolved = resolver(index, {1: OWN})
+    resolved.resolve(events(resolved, 1, 1), 0)
+
+    index.apply(POD)
+
+    assert [subject.pod.name for subject in subjects(resolved.overdue(1))] == ["cart-x2x9q"] * 2
+    assert resolved.unresolved == 0
+
+
+def test_an_event_goes_out_with_what_is_known_when_its_pod_stays_unknown() -> None:
+    resolved = resolver(PodIndex("prod", "node-1"), {1: OWN})
+    resolved.resolve(events(resolved, 1), 0)
+
+    (subject,) = subjects(resolved.overdue(PATIENCE_NS))
+
+    assert (subject.pod.uid, subject.pod.name, subject.container.id) == (UID, "", CONTAINER)
+    assert resolved.unresolved == 1
+    assert len(resolved) == 0
+
+
+def test_without_a_source_of_pods_nothing_waits() -> None:
+    resolved = resolver(None, {1: OWN})
+
+    (subject,) = subjects(resolved.resolve(events(resolved, 1), 0))
+
+    assert subject.container.id == CONTAINER
+
+
+def test_no_more_than_the_bound_waits_and_the_oldest_go_first() -> None:
+    resolved = resolver(PodIndex("prod", "node-1"), {1: OWN})
+    resolved.resolve(events(resolved, *([1] * MOST_WAITING)), 0)
+    resolved.resolve(events(resolved, 1), 1)
+
+    assert len(resolved.overdue(2)[0]) == MOST_WAITING
+    assert len(resolved) == 1
+
+
+def test_a_cgroup_whose_front_is_hidden_is_nobody_s_even_if_it_bears_another_s_name() -> None:
+    index = PodIndex("prod", "node-1")
+    index.apply(POD)
+    # What a container sees to it that the probes see: more levels than they follow, the last ones named like its victim.
+    resolved = resolver(index, {1: OWN.removeprefix("/") + "/a/b/c", 2: OWN})
+    table = events(resolved, 1, 2)
+
+    out = resolved.resolve(table, 0)
+
+    assert pids(out) == [1]
+    (hidden,) = subjects(resolved.overdue(PATIENCE_NS))
+    assert hidden == Subject("prod", "node-1")
+
+
+def test_cgroups_that_are_no_container_s_are_left_out_and_counted() -> None:
+    resolved = resolver(None, {1: f"/machine.slice/libpod-conmon-{CONTAINER}.scope", 2: OWN})
+
+    assert pids(resolved.resolve(events(resolved, 1, 2, 3), 0)) == [1, 2]
+    assert resolved.foreign == 1

@@ -1,0 +1,200 @@
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from collector_harness import SECOND, Command, Daemon, Events
+from peerwatch import wire
+from peerwatch.columns import EventColumns
+from peerwatch.v1 import ingest_pb2
+from sqlalchemy import create_engine
+
+from collector.admission import Bounds
+from collector.analysis import Analysis
+from collector.counters import Counters
+from collector.errors import StorageError
+from collector.journal import Journal
+from collector.messages import incident_from_json, incident_to_json
+from collector.pipeline import Pipeline, Received
+from collector.records import (
+    BehaviourEvidence,
+    BehaviourType,
+    Evidence,
+    Incident,
+    IncidentKind,
+    ReplicaRef,
+    Severity,
+    WorkloadKey,
+)
+from collector.state import Flush, State
+from collector.state.tables import METADATA
+
+START = 1_700_010_000 * SECOND
+HELLO = ingest_pb2.Hello(cluster="test", node="node-1", session="s", agent_version="1")
+
+
+def incident(number: int = 1, **changes: object) -> Incident:
+    values: dict[str, object] = {
+        "id": f"id-{number}",
+        "revision": 1,
+        "time": START + number,
+        "first_event": START,
+        "severity": Severity.HIGH,
+        "score": 0.998,
+        "kind": IncidentKind.PEER_DEVIATION,
+        "workload": WorkloadKey("test", "shop", "Deployment", "cart"),
+        "replicas": (ReplicaRef("cart-1", "uid", "app"),),
+        "compared": 4,
+        "sharing": 0,
+        "behaviours": (BehaviourEvidence(BehaviourType.EXEC, "/usr/bin/nc", ("nc", "-e"), 1, 5, START, 3),),
+        "evidence": (Evidence(START, "cart-1", 4242, "/usr/bin/nc"),),
+        "techniques": ("T1059.004",),
+        "reason": "cart-1 ran nc",
+        "loss_in_window": 0,
+    }
+    return Incident(**{**values, **changes})  # type: ignore[arg-type]
+
+
+class Shelf:
+    """A pipeline on one directory; `again` is what a restart after kill -9 finds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.counters = Counters()
+        self.state = State.for_file(path / "state.db")
+        self.journal = Journal(path / "journal", after=max(self.state.sealed(), default=0))
+        self.analysis = Analysis()
+        self.pipeline = Pipeline(
+            journal=self.journal, state=self.state, analysis=self.analysis, counters=self.counters, bounds=Bounds()
+        )
+        self.report = self.pipeline.recover()
+
+    def store(self, sequence: int, table: EventColumns, now: int) -> list[Incident]:
+        batch = ingest_pb2.EventBatch(sequence=sequence, columns=wire.encode(table))
+        return self.pipeline.store([Received(now, HELLO, batch)])[1]
+
+    def again(self) -> "Shelf":
+        self.close()
+        return Shelf(self.path)
+
+    def close(self) -> None:
+        self.journal.close()
+        self.state.close()
+
+
+def filled(path: Path, events: Events) -> Shelf:
+    shelf = Shelf(path)
+    for sequence in range(1, 6):
+        now = START + sequence * 60 * SECOND
+        shelf.store(sequence, events.table(begin=now), now)
+    return shelf
+
+
+def test_the_baseline_is_the_same_after_a_crash_and_after_a_flush(tmp_path: Path, events: Events) -> None:
+    shelf = filled(tmp_path, events)
+    key = shelf.pipeline.workloads()[0].key
+    before = shelf.pipeline.baseline(key, "")
+    assert sum(entry.count for entry in before) == 5 * 5 + 5 * 5 * 3
+
+    shelf = shelf.again()  # nothing was flushed: all of it comes from the journal
+    assert shelf.report.records == 5
+    assert shelf.pipeline.baseline(key, "") == before
+    shelf.pipeline.flush()
+
+    shelf = shelf.again()  # and now from the state; the journal's records are known
+    assert shelf.pipeline.baseline(key, "") == before
+    assert shelf.pipeline.nodes()[0].events == 50
+    shelf.close()
+
+
+def test_a_state_that_cannot_be_written_loses_nothing(tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = filled(tmp_path, events)
+
+    def full(_flush: Flush) -> None:
+        raise StorageError("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shelf.state, "write", full)
+        shelf.pipeline.tick(START + 600 * SECOND)
+    assert shelf.counters["state_write_failed"] == 1
+    shelf.pipeline.flush()
+    assert len(shelf.state.replicas()) == 5
+    shelf.close()
+
+
+def test_a_fault_in_detection_stops_nothing(tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path)
+
+    def fault(_events: EventColumns) -> list[Incident]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Analysis, "observe", lambda _self, _events: fault(_events))
+        shelf.store(1, events.table(begin=START), START)
+    assert shelf.counters["detection_failed"] == 1
+    assert shelf.pipeline.last_sequence(HELLO) == 1
+    shelf.close()
+
+
+def test_incidents_are_listed_after_a_restart(daemons: Callable[[], Daemon], peerwatch: Command) -> None:
+    daemon = daemons()
+    daemon.end()
+    state = State.for_file(daemon.data / "state.db")
+    state.write(Flush(incidents=[incident(1), incident(2, severity=Severity.INFO), incident(3)]))
+    state.close()
+
+    daemon = daemons()
+    done = peerwatch("alerts", "--output", "json", server=daemon.address)
+    listed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["id"] for each in listed] == ["id-3", "id-1"]
+    assert len(peerwatch("alerts", "-o", "json", "--severity", "info", server=daemon.address).stdout.splitlines()) == 3
+    assert len(peerwatch("alerts", "-o", "json", "-n", "bank", server=daemon.address).stdout.splitlines()) == 0
+
+    table = peerwatch("alerts", server=daemon.address).stdout
+    for words in ("shop/Deployment/cart", "cart-1 (app)", "ran /usr/bin/nc: nc -e", "none of 4 peers did", "HIGH"):
+        assert words in table
+
+
+def test_the_json_of_an_incident_is_the_contract_and_comes_back() -> None:
+    one = incident(loss_in_window=0, techniques=())
+    value = json.loads(incident_to_json(one))
+    assert value["lossInWindow"] == 0
+    assert value["techniques"] == []
+    assert value["peers"] == {"compared": 4, "sharing": 0}
+    assert set(value["behaviours"][0]) == {"type", "key", "example", "seenOn", "of", "firstSeen", "count"}
+    assert set(value) == {
+        "id", "revision", "time", "firstEvent", "severity", "score", "kind", "cluster", "namespace", "workload",
+        "replicas", "peers", "behaviours", "evidence", "techniques", "reason", "lossInWindow",
+    }  # fmt: skip
+    assert incident_from_json(incident_to_json(one)) == one
+
+
+def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    State.for_file(tmp_path / "state.db").close()
+    engine = create_engine(f"sqlite:///{tmp_path / 'state.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
+def test_an_odd_replica_is_told_even_if_the_collector_is_killed_meanwhile(
+    daemons: Callable[[], Daemon], events: Events, peerwatch: Command
+) -> None:
+    now = time.time_ns()
+    daemon = daemons()
+    agent = daemon.agent()
+    agent.store(1, events.table(begin=now - 40 * SECOND))
+    agent.store(2, events.table(begin=now - 10 * SECOND))
+    agent.store(3, events.table(begin=now - 9 * SECOND, only=3, exe="/usr/bin/nc"))
+    daemon.end(signal.SIGKILL)
+
+    daemon = daemons()
+    deadline = time.monotonic() + 90
+    while "cart-3" not in (out := peerwatch("alerts", server=daemon.address).stdout):
+        assert time.monotonic() < deadline, out
+        time.sleep(1)
+    assert "/usr/bin/nc" in out

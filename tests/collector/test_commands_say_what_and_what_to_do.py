@@ -1,0 +1,158 @@
+import gzip
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from collector_harness import PROGRAM, Command, Daemon, Events
+from peerwatch import jsonlines
+
+NOBODY = "127.0.0.1:1"
+
+
+def recording(path: Path, events: Events) -> Path:
+    path.write_bytes(b"".join(jsonlines.write(events.table(begin=10**18))))
+    return path
+
+
+def one_line(done: "subprocess.CompletedProcess[str]", code: int, *words: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nope"], ["--nope", "--help"]),
+        (["statuss"], ["statuss"]),
+        (["alerts", "--severity", "awful"], ["awful", "critical"]),
+        (["alerts", "--limit", "-1"], ["--limit"]),
+        (["status", "--server", "nowhere"], ["--server", "HOST:PORT"]),
+        (["status", "--output", "xml"], ["xml", "json"]),
+        (["collector", "--listen", "7443"], ["--listen", "HOST:PORT"]),
+        (["baseline", "show"], ["NAMESPACE/[KIND/]NAME"]),
+        (["replay", "--since", "yesterday"], ["yesterday", "15m"]),
+        (["replay", "--since", "1h", "--until", "2h"], ["--since must be before --until"]),
+        (["replay", "/no/such/file"], ["/no/such/file", "No such file"]),
+        (["backtest"], ["FILE"]),
+        (["backtest", "/no/such/file"], ["/no/such/file"]),
+        (["backtest", "/"], ["/", "directory"]),
+    ],
+)
+def test_a_wrong_call_ends_with_2_and_one_line(peerwatch: Command, arguments: list[str], words: list[str]) -> None:
+    one_line(peerwatch(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["status"], ["workloads"], ["baseline", "show", "shop/cart"], ["alerts"], ["alerts", "--follow"], ["replay"]]
+)
+def test_a_collector_that_cannot_be_reached_is_3(peerwatch: Command, arguments: list[str]) -> None:
+    one_line(peerwatch(*arguments, server=NOBODY), 3, NOBODY, "--server", "PEERWATCH_SERVER")
+
+
+@pytest.mark.parametrize("command", ["replay", "backtest"])
+def test_a_bad_line_is_named_with_file_and_number(peerwatch: Command, tmp_path: Path, events: Events, command: str) -> None:
+    path = recording(tmp_path / "events.jsonl", events)
+    path.write_bytes(path.read_bytes() + b'{"time": "2026-11-21T10:00:00Z"}\n')
+    one_line(peerwatch(command, path), 2, str(path), "12", "kind")
+
+    done = peerwatch(command, "--skip-bad-lines", path)
+    assert done.returncode == 0
+
+
+def test_a_cut_gzip_file_is_2(peerwatch: Command, tmp_path: Path, events: Events) -> None:
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(gzip.compress(recording(tmp_path / "plain", events).read_bytes())[:-20])
+    one_line(peerwatch("replay", path), 2, str(path), "gzip")
+
+
+def test_a_port_in_use_is_3(peerwatch: Command, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        one_line(peerwatch("collector", "--listen", f"127.0.0.1:{port}", "--data", tmp_path / "d"), 3, str(port), "--listen")
+
+
+def test_a_data_directory_that_cannot_be_written_is_3(peerwatch: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    one_line(peerwatch("collector", "--data", tmp_path / "file"), 3, str(tmp_path / "file"), "--data")
+    one_line(peerwatch("collector", "--data", "/proc/peerwatch"), 3, "/proc/peerwatch", "--data")
+
+
+def test_a_second_collector_on_the_same_data_is_3(peerwatch: Command, daemon: Daemon) -> None:
+    one_line(peerwatch("collector", "--listen", "127.0.0.1:0", "--data", daemon.data), 3, str(daemon.data), "another collector")
+
+
+def test_a_damaged_state_is_3_and_no_traceback(peerwatch: Command, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "state.db").write_bytes(b"this is no database" * 100)
+    one_line(peerwatch("collector", "--listen", "127.0.0.1:0", "--data", data), 3, str(data))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["replay", "--help"], ["alerts", "-h"], ["baseline", "--help"], ["--version"]]
+)
+def test_help_and_version_are_0(peerwatch: Command, arguments: list[str]) -> None:
+    done = peerwatch(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+
+
+def test_help_teaches_by_examples(peerwatch: Command) -> None:
+    for command in ("collector", "status", "workloads", "alerts", "replay", "backtest"):
+        assert f"peerwatch {command}" in peerwatch(command, "--help").stdout.split("Examples:")[1]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, events: Events) -> None:
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"".join(jsonlines.write(events.table(begin=10**18))) * 2000)
+    replay = subprocess.Popen([*PROGRAM, "replay", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert replay.stdout.readline()
+    replay.stdout.close()
+    with replay.stderr:
+        assert replay.stderr.read() == b""
+    assert replay.wait(60) == 0
+
+
+def test_lists_are_json_lines_without_colour_in_a_pipe(peerwatch: Command, daemon: Daemon, events: Events) -> None:
+    daemon.agent().store(1, events.table())
+    done = peerwatch("workloads", "--output", "json", server=daemon.address)
+    listed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["ref"]["workload"]["name"] for each in listed] == ["cart"]
+    status = json.loads(peerwatch("status", "-o", "json", server=daemon.address).stdout)
+    assert status["agents"][0]["lost"] == {"RING_FULL": "17"}
+
+    table = peerwatch("baseline", "show", "shop/cart", server=daemon.address).stdout
+    assert "/usr/bin/date" in table
+    assert "\x1b" not in table
+    one_line(peerwatch("baseline", "show", "shop/StatefulSet/cart", server=daemon.address), 2, "shop/StatefulSet/cart")
+
+
+def test_a_terminal_gets_colours(daemon: Daemon, events: Events) -> None:
+    daemon.agent().store(1, events.table())
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "PEERWATCH_SERVER": daemon.address}
+    done = subprocess.run([*PROGRAM, "status"], stdout=theirs, env=environment, timeout=60, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 65_536)
+    os.close(ours)
+    assert done.returncode == 0
+    assert b"\x1b[" in shown
+
+
+def test_ctrl_c_ends_a_follower_without_a_traceback(daemon: Daemon) -> None:
+    environment = {**os.environ, "PEERWATCH_SERVER": daemon.address}
+    follow = subprocess.Popen(
+        [*PROGRAM, "alerts", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        follow.wait(3)
+    follow.send_signal(signal.SIGINT)
+    out, err = follow.communicate(timeout=30)
+    assert (follow.returncode, out, err) == (0, "", "")

@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+from collector_harness import Command, Daemon, Events
+from hypothesis import given, strategies as st
+from peerwatch import jsonlines
+
+from collector.terminal import escape, json_line
+
+HOSTILE = "\x1b]0;owned\x07\x9b31m\u202egpj.exe\u2066[bold red]x[/]\r\n\t\x00\u200b\ue000"
+
+
+@given(st.text())
+def test_escaped_text_is_printable_whatever_it_was(text: str) -> None:
+    assert escape(text).isprintable()
+    if text.isprintable():
+        assert escape(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31m", r"\x1b[31m"),
+        ("a\nb\tc\r", r"a\nb\tc\r"),
+        ("\u202e", r"\u202e"),
+        ("\x9b", r"\x9b"),
+        ("\U000e0001", r"\U000e0001"),
+        ("naïve 名前 😀", "naïve 名前 😀"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_made_visible(text: str, shown: str) -> None:
+    assert escape(text) == shown
+
+
+@given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
+def test_a_json_line_keeps_its_meaning(value: dict[str, object]) -> None:
+    line = json_line(json.dumps(value, ensure_ascii=False))
+    assert line.isprintable()
+    assert json.loads(line) == value
+
+
+@pytest.mark.parametrize("output", ["timeline", "tree", "json"])
+def test_a_replay_of_hostile_names_prints_no_control_character(
+    peerwatch: Command, tmp_path: Path, events: Events, output: str
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"".join(jsonlines.write(events.table(begin=10**18, exe=HOSTILE, name=HOSTILE))))
+    done = peerwatch("replay", path, "--output", output)
+    assert done.returncode == 0
+    assert all(line.isprintable() for line in done.stdout.split("\n"))
+    assert "[bold red]" in done.stdout
+
+
+def test_lists_print_no_control_character(peerwatch: Command, daemon: Daemon, events: Events) -> None:
+    daemon.agent().store(1, events.table(exe=HOSTILE, name=HOSTILE, namespace="shop\x1b[2J"))
+    for arguments in (["status"], ["workloads"], ["workloads", "-o", "json"], ["replay"], ["alerts"]):
+        done = peerwatch(*arguments, server=daemon.address)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert all(line.isprintable() for line in done.stdout.split("\n"))
+
+
+def test_an_error_message_prints_no_control_character(peerwatch: Command, tmp_path: Path) -> None:
+    done = peerwatch("replay", f"{tmp_path}/{HOSTILE}".replace("\x00", ""))
+    assert done.returncode == 2
+    assert done.stderr.rstrip("\n").isprintable()

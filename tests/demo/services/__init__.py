@@ -1,0 +1,1 @@
+"""Programs that run inside the demo's containers. They are copied, not imported: standard library only."""

@@ -1,0 +1,102 @@
+"""A key is an event without its accidents: readable, stable, one line, and never so general that two programs become one."""
+
+# ruff: noqa: S108 — paths of programs that others ran; nothing is written there
+
+import ipaddress
+
+import pytest
+from detection.cluster import Cluster
+from peerwatch.columns import Peer, ProcessFlag
+from peerwatch.subjects import Workload
+
+from collector import behaviour_keys, behaviours
+
+
+def keys(cluster: Cluster) -> list[str]:
+    seen = behaviours.observe(cluster.table())
+    return [seen.behaviours[index].key for index in seen.behaviour]
+
+
+@pytest.mark.parametrize(
+    ("exe", "key"),
+    [
+        ("/usr/bin/nc", "/usr/bin/nc"),
+        ("/usr/bin/python3.11", "/usr/bin/python3.11"),
+        ("/usr/lib/postgresql/15/bin/psql", "/usr/lib/postgresql/<n>/bin/psql"),
+        ("/opt/app-1.2.3/bin/run", "/opt/app-1.2.3/bin/run"),
+        ("/opt/1.2.3-rc1/bin/run", "/opt/<n>/bin/run"),
+        ("/proc/4242/exe", "/proc/<n>/exe"),
+        ("/proc/self/fd/7", "/proc/self/fd/<n>"),
+        ("/tmp/jna12345678.so", "/tmp/jna<n>.so"),
+        ("/tmp/tmpa8x_d0qz", "/tmp/tmp<random>"),
+        ("/tmp/nginx", "/tmp/nginx"),
+        ("/var/lib/x/7e0c1c1e-1111-4222-8333-abcdefabcdef/run", "/var/lib/x/<uuid>/run"),
+        ("/opt/decade/face", "/opt/decade/face"),
+        ("", ""),
+    ],
+)
+def test_paths_lose_what_machines_number(exe: str, key: str) -> None:
+    assert behaviour_keys.path(exe) == key
+
+
+def test_an_exec_names_program_and_parent(cluster: Cluster) -> None:
+    (pod,) = cluster.pods(1)
+    cluster.exec(1, pod, "/usr/bin/nc", parent="/bin/sh")
+    cluster.exec(2, pod, "/bin/busybox", parent="/bin/busybox", args=("wget", "-q", "http://x"))
+    cluster.exec(3, pod, "/usr/bin/bash", parent="", flags=(ProcessFlag.INJECTED,))
+    cluster.exec(4, pod, "/opt/x", parent="/bin/sh", flags=(ProcessFlag.UPPER_LAYER, ProcessFlag.STDIO_SOCKET))
+    cluster.exec(5, pod, "/proc/self/exe", parent="/usr/bin/node")
+
+    assert keys(cluster) == [
+        "/usr/bin/nc <- /bin/sh",
+        "/bin/busybox[wget] <- /bin/busybox",
+        "/usr/bin/bash (injected)",
+        "/opt/x (upper layer, stdio socket) <- /bin/sh",
+        "/usr/bin/node <- /usr/bin/node",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "peer", "key"),
+    [
+        ("127.0.0.1", 6379, None, "loopback:6379/tcp"),
+        ("::1", 6379, None, "loopback:6379/tcp"),
+        ("10.4.7.3", 5432, Peer("shop", Workload("StatefulSet", "db")), "shop/db:5432/tcp"),
+        ("10.4.7.3", 5432, Peer("shop", Workload("Service", "db")), "shop/db:5432/tcp"),
+        ("10.4.7.3", 5432, None, "private 10.4.7.0/24:5432/tcp"),
+        ("10.96.0.1", 443, Peer("default", Workload("apiserver", "kubernetes")), "apiserver:443/tcp"),
+        ("52.1.2.3", 443, None, "public 52.1.0.0/16:443/tcp"),
+        ("52.1.2.3", 443, Peer("", Workload("DNS", "api.example.com")), "api.example.com:443/tcp"),
+        ("52.1.2.3", 51413, None, "public 52.1.0.0/16:high/tcp"),
+        ("2a00:1450:4001::1", 443, None, "public 2a00:1450::/32:443/tcp"),
+        ("169.254.169.254", 80, None, "metadata-service:80/tcp"),
+        ("169.254.20.10", 53, None, "dns:53/tcp"),
+        ("10.0.0.9", 10250, Peer("", Workload("Node", "node-3")), "node:10250/tcp"),
+    ],
+)
+def test_a_connect_names_where_it_goes(address: str, port: int, peer: Peer | None, key: str) -> None:
+    packed = ipaddress.ip_address(address).packed
+    packed = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+
+    assert behaviour_keys.destination(packed, port, 1, peer) == key
+
+
+def test_a_merged_usr_changes_no_behaviour() -> None:
+    assert behaviour_keys.merged("/usr/bin/nc <- /usr/bin/dash") == behaviour_keys.merged("/bin/nc <- /bin/sh")
+    assert behaviour_keys.merged("/usr/local/bin/nc") != behaviour_keys.merged("/bin/nc")
+    assert behaviour_keys.merged("/home/usr/bin/nc") == "/home/usr/bin/nc"
+
+
+@pytest.mark.parametrize("name", ["/tmp/a\nb", "/tmp/\x1b[31m", "/tmp/" + "x" * 5000, "/tmp/\u202egpj.exe", "/tmp/\udcff"])
+def test_hostile_names_stay_on_one_bounded_line(cluster: Cluster, name: str) -> None:
+    (pod,) = cluster.pods(1)
+    cluster.exec(1, pod, name, parent=name)
+
+    (key,) = keys(cluster)
+
+    assert key.isprintable()
+    assert len(key) < 1100
+
+
+def test_names_that_differ_beyond_the_limit_stay_different() -> None:
+    assert behaviour_keys.path("/" + "x" * 5000) != behaviour_keys.path("/" + "x" * 5001)

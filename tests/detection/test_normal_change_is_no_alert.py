@@ -1,0 +1,145 @@
+"""What real deployments do: none of it may wake anybody."""
+
+from detection.cluster import CART, Cluster, alerts, analyse
+from peerwatch.columns import ProcessFlag
+from peerwatch.subjects import ContainerKind
+
+from collector.analysis import Analysis
+from collector.records import IncidentKind, Severity
+
+
+def test_the_first_start_of_a_deployment_says_nothing(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    for number, pod in enumerate(pods):
+        cluster.exec(number, pod, "/usr/bin/dash", parent="")
+        cluster.exec(number + 0.1, pod, "/usr/bin/chmod", parent="/usr/bin/dash")
+        cluster.exec(number + 0.2, pod, "/usr/bin/curl", parent="/usr/bin/dash")
+    cluster.normal(pods, 5, 120)
+
+    assert analyse(cluster, until=300) == []
+
+
+def test_a_rollout_that_changes_behaviour_is_one_note(cluster: Cluster) -> None:
+    old, new = cluster.pods(5), cluster.pods(5, revision="r2", at=120)
+    cluster.normal(old, 0, 150)
+    cluster.normal(new, 120, 300)
+    for number, pod in enumerate(new):
+        for second in range(125, 300, 20):
+            cluster.exec(second + number / 10, pod, "/usr/bin/pg_dump")
+
+    (note,) = analyse(cluster, until=400)
+
+    assert note.severity == Severity.INFO
+    assert note.kind == IncidentKind.ROLLOUT_CHANGE
+    assert note.behaviours[0].key == "/usr/bin/pg_dump <- /usr/bin/server"
+    assert "revision r2 changed" in note.reason
+
+
+def test_a_slow_rollout_with_a_new_helper_is_no_alert(cluster: Cluster) -> None:
+    old = cluster.pods(5)
+    cluster.normal(old, 0, 300)
+    for number in range(5):
+        at = 120 + 25 * number
+        (pod,) = cluster.pods(1, revision="r2", at=at, first=number)
+        cluster.normal([pod], at, 400)
+        for second in range(at + 5, 400, 20):
+            cluster.exec(second + 0.4, pod, "/usr/bin/pg_dump")
+
+    assert alerts(analyse(cluster, until=500)) == []
+
+
+def test_a_job_that_runs_everywhere_within_seconds_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 1000)
+    for number, pod in enumerate(pods):
+        cluster.exec(900 + number * 2, pod, "/usr/sbin/logrotate", parent="/usr/sbin/cron")
+        cluster.exec(900.1 + number * 2, pod, "/usr/bin/gzip", parent="/usr/sbin/logrotate")
+
+    assert alerts(analyse(cluster, until=1100)) == []
+
+
+def test_a_restarted_replica_that_starts_as_others_did_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    for pod in pods:
+        cluster.exec(0.1, pod, "/usr/bin/dash", parent="")
+        cluster.exec(0.2, pod, "/usr/bin/chmod", parent="/usr/bin/dash")
+    cluster.normal(pods, 1, 400)
+    (fresh,) = cluster.pods(1, at=200, first=5)
+    cluster.exec(200.1, fresh, "/usr/bin/dash", parent="")
+    cluster.exec(200.2, fresh, "/usr/bin/chmod", parent="/usr/bin/dash")
+    cluster.normal([fresh], 201, 400)
+
+    assert analyse(cluster, until=500) == []
+
+
+def test_a_person_who_looks_around_with_kubectl_exec_is_a_note(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 200)
+    flags = (ProcessFlag.INJECTED, ProcessFlag.TTY)
+    shell = cluster.exec(100.5, pods[0], "/usr/bin/bash", parent="", flags=flags)
+    cluster.exec(105.5, pods[0], "/usr/bin/ps", parent="/usr/bin/bash", flags=flags, parent_pid=shell)
+
+    (note,) = analyse(cluster, until=300)
+
+    assert note.severity == Severity.INFO
+    assert "entered from outside the container" in note.reason
+
+
+def test_a_person_who_brings_tools_is_an_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 200)
+    flags = (ProcessFlag.INJECTED, ProcessFlag.TTY)
+    shell = cluster.exec(100.5, pods[0], "/usr/bin/bash", parent="", flags=flags)
+    cluster.exec(105.5, pods[0], "/usr/bin/nc", parent="/usr/bin/bash", flags=flags, parent_pid=shell)
+
+    (alert,) = alerts(analyse(cluster, until=300))
+
+    assert alert.behaviours[0].key == "/usr/bin/nc <- /usr/bin/bash"
+
+
+def test_an_ephemeral_debug_container_is_a_note_and_no_part_of_the_application(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 200)
+    (debug,) = cluster.pods(1, kind=ContainerKind.EPHEMERAL, container="debugger-x")
+    cluster.exec(100, debug, "/bin/busybox", parent="", args=("sh",))
+    cluster.exec(130, debug, "/bin/busybox", parent="/bin/busybox", args=("ps",))
+    analysis = Analysis()
+
+    found = analyse(cluster, until=300, analysis=analysis)
+
+    assert {each.severity for each in found} == {Severity.INFO}
+    assert not [each for each in analysis.baseline(CART, "app") if "busybox" in each.key]
+
+
+def test_an_init_container_has_its_own_baseline(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    for pod in cluster.pods(5, kind=ContainerKind.INIT, container="migrate"):
+        cluster.exec(0.1, pod, "/usr/bin/chown", parent="")
+    cluster.normal(pods, 1, 120)
+    cluster.exec(60.5, pods[0], "/usr/bin/chown")
+
+    (alert,) = alerts(analyse(cluster, until=200))
+
+    assert alert.replicas[0].container == "app"
+    assert (alert.compared, alert.sharing) == (4, 0)
+
+
+def test_a_workload_that_always_runs_something_new_never_settles(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 600)
+    for number in range(100):  # a build runner: another tool every few seconds
+        cluster.exec(2 + number * 5.5, pods[number * 7 % 5], f"/opt/build/tool{chr(97 + number % 26)}{chr(97 + number // 26)}")
+
+    assert len(alerts(analyse(cluster, until=700))) <= 1
+
+
+def test_a_role_that_moves_to_another_replica_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 900)
+    for second in range(1, 400, 5):
+        cluster.exec(second + 0.2, pods[0], "/usr/bin/leader-task")
+    first = len(alerts(analyse(cluster)))
+    for second in range(400, 900, 5):
+        cluster.exec(second + 0.2, pods[3], "/usr/bin/leader-task")
+
+    assert len(alerts(analyse(cluster, until=1000))) == first

@@ -1,0 +1,127 @@
+"""The detection core on plain numbers."""
+
+# ruff: noqa: S108 — paths of programs that others ran; nothing is written there
+
+import numpy as np
+import pytest
+
+from collector.detect import context, decision, peers, support, surprise
+
+
+def test_the_unseen_mass_falls_with_repetition_and_rises_with_singletons() -> None:
+    assert surprise.unseen_mass(0, 0) == 0.5
+    assert surprise.unseen_mass(99, 0) == 0.005
+    assert surprise.unseen_mass(99, 10) == 0.105
+
+
+def numbers(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def test_novelty_counts_late_discoveries_that_bursts_would_hide() -> None:
+    steady = surprise.novelty(numbers(0, 1), numbers(50, 49), numbers(0, 1), np.ones(2, bool), begin=0, now=100)
+    bursts = surprise.novelty(numbers(0, 1), numbers(50, 49), numbers(0, 90), np.ones(2, bool), begin=0, now=100)
+
+    assert (steady.probability, steady.observations, steady.singletons) == (0.01, 99, 0)
+    assert bursts.probability == 0.03
+
+
+def test_a_peer_counts_only_if_it_had_the_opportunity() -> None:
+    second = 1_000_000_000
+    first, last = numbers(0, 0, 95, 0) * second, numbers(100, 100, 100, 10) * second
+    alive = peers.running(first, last, numbers(100, 100, 5, 10), 100 * second)
+    found = peers.compare(
+        replica=0,
+        shows=np.array([True, False, False, False]),
+        suspected=np.zeros(4, bool),
+        comparable=np.ones(4, bool),
+        alive=alive,
+        first=first,
+        age=100 * second,
+        now=100 * second,
+    )
+
+    assert (found.compared, found.sharing) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("supporters", "replicas", "learned"), [(1, 5, False), (2, 5, True), (2, 10, False), (3, 10, True), (3, 500, True)]
+)
+def test_learning_needs_several_replicas(supporters: int, replicas: int, *, learned: bool) -> None:
+    assert support.learned(supporters=supporters, replicas=replicas, revisions=1, count=10**6, span=10**18) is learned
+
+
+def test_few_replicas_learn_by_time_or_revisions() -> None:
+    hour = 3_600 * 1_000_000_000
+
+    assert not support.learned(supporters=1, replicas=1, revisions=1, count=100, span=hour - 1)
+    assert support.learned(supporters=1, replicas=1, revisions=1, count=3, span=hour)
+    assert support.learned(supporters=1, replicas=2, revisions=2, count=1, span=0)
+    assert not support.learned(supporters=0, replicas=1, revisions=3, count=100, span=hour)
+
+
+def case(**changes: object) -> decision.Case:
+    values: dict = {
+        "novelty": 0.003,
+        "level": context.Level.SUSPICIOUS,
+        "compared": 4,
+        "sharing": 0,
+        "unsuspected": 0,
+        "supporters": 0,
+        "known": 4,
+        "starting": False,
+        "person": False,
+        "held": False,
+    }
+    return decision.Case(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "action"),
+    [
+        ({}, decision.Action.RAISE),
+        ({"novelty": 0.1}, decision.Action.HOLD),
+        ({"novelty": 0.1, "held": True}, decision.Action.ACCEPT),
+        ({"starting": True}, decision.Action.HOLD),
+        ({"level": context.Level.NEUTRAL}, decision.Action.HOLD),
+        ({"level": context.Level.NEUTRAL, "held": True}, decision.Action.RAISE),
+        ({"held": True, "sharing": 3, "unsuspected": 3}, decision.Action.NOTE),
+        ({"held": True, "sharing": 3, "unsuspected": 0}, decision.Action.RAISE),
+        ({"supporters": 1, "held": True}, decision.Action.ACCEPT),
+        ({"compared": 0}, decision.Action.HOLD),
+        ({"compared": 0, "held": True}, decision.Action.RAISE),
+        ({"compared": 0, "held": True, "novelty": 0.01}, decision.Action.ACCEPT),
+        ({"level": context.Level.KNOWN_BAD, "novelty": 1.0}, decision.Action.RAISE),
+        ({"level": context.Level.KNOWN_BAD, "starting": True}, decision.Action.HOLD),
+        ({"level": context.Level.NEUTRAL, "person": True, "held": True}, decision.Action.NOTE),
+    ],
+)
+def test_verdicts(changes: dict, action: decision.Action) -> None:
+    assert decision.decide(case(**changes), decision.Limits()).action == action
+
+
+@pytest.mark.parametrize(
+    ("program", "parent", "arguments", "level", "technique"),
+    [
+        ("/usr/bin/dash", "/usr/bin/java", ("sh", "-c", "id"), context.Level.STRONG, "T1059.004"),
+        ("/usr/bin/dash", "/usr/bin/bash", ("sh", "x.sh"), context.Level.NEUTRAL, None),
+        ("/bin/busybox[wget]", "/bin/busybox[sh]", ("wget", "http://x"), context.Level.SUSPICIOUS, "T1105"),
+        ("/usr/bin/dash", "/usr/sbin/cron", ("sh", "-c", "x"), context.Level.ROUTINE, None),
+        ("/usr/bin/bash", "/usr/bin/dash", ("bash", "-c", "echo x >> /etc/cron.d/y"), context.Level.STRONG, "T1053.003"),
+        ("/usr/bin/psql", "/usr/bin/python3", ("psql",), context.Level.NEUTRAL, None),
+        ("/dev/shm/x", "/usr/bin/bash", ("x",), context.Level.STRONG, "T1036.005"),
+    ],
+)
+def test_context(program: str, parent: str, arguments: tuple[str, ...], level: context.Level, technique: str | None) -> None:
+    found = context.of_exec(
+        program=program,
+        parent=parent,
+        arguments=arguments,
+        upper_layer=False,
+        memory_file=False,
+        stdio_socket=False,
+        injected=False,
+    )
+
+    assert found.level == level
+    assert (technique in found.techniques) if technique else not found.techniques
