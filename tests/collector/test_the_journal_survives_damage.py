@@ -114,3 +114,28 @@ def test_a_segment_number_is_never_used_twice(tmp_path: Path, events: Events) ->
     journal.rotate(0, force=True)
     assert journal.closed[0].number == 42
     assert Journal(tmp_path).closed == journal.closed
+
+
+def test_a_disk_that_takes_only_a_part_of_an_append_keeps_nothing_of_it(
+    tmp_path: Path, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    journal.append([record(events, 1)])
+    write, calls = os.write, []
+
+    def filling(handle: int, data: memoryview) -> int:
+        calls.append(len(data))
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(handle, data[:50])
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", filling)
+        with pytest.raises(StorageError):
+            journal.append([record(events, 2)])
+    assert calls[1] == calls[0] - 50
+    journal.append([record(events, 3)])
+
+    found, report = sequences(journal)
+    assert found == [1, 3]
+    assert report.damaged == 0

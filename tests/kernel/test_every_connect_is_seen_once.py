@@ -137,9 +137,11 @@ def test_connects_of_different_containers_are_told_apart(capture: Capture, conta
 
 def test_a_connect_names_its_process_also_when_that_was_there_before_the_probes(world: World, own_pins: Path) -> None:
     script = """
-import os, socket, time
+import os, socket, threading, time
 while not os.path.exists("/tmp/go"): time.sleep(0.05)
-with socket.socket() as s: s.connect_ex(("127.0.0.1", 7013))
+def connect():
+    with socket.socket() as s: s.connect_ex(("127.0.0.1", 7013))
+threading.Thread(target=connect).start()
 time.sleep(1000)
 """
     with world.deploy("early", program=Program(argv=(PYTHON, "-c", script))) as deployment, Probes(own_pins) as probes:
@@ -151,6 +153,7 @@ time.sleep(1000)
         assert not seen.execs("/usr/bin/python3.11")
         assert seen.exe(process) == "/usr/bin/python3.11"
         assert seen.args(process) == [PYTHON, "-c", script]
+        assert seen.flags(process) == set()  # a thread of the container's first process came from nowhere else
 
 
 def test_a_connect_that_gets_no_answer_goes_out_in_progress(capture: Capture, containers: list[Container]) -> None:

@@ -65,7 +65,7 @@ static __always_inline __u32 describe_process(struct scratch *scratch, void *tas
     void *leader = read_pointer(task, TASK_GROUP_LEADER);
     void *mm = read_pointer(task, TASK_MM);
     void *file = read_pointer(mm, MM_EXE_FILE);
-    void *parent = read_pointer(task, TASK_REAL_PARENT);
+    void *parent = read_pointer(leader, TASK_REAL_PARENT);
 
     process->pid = read_u32(task, TASK_TGID);
     process->start = read_u64(leader, TASK_START_BOOTTIME);
@@ -80,7 +80,7 @@ static __always_inline __u32 describe_process(struct scratch *scratch, void *tas
 
     /* Up to the container's first process: the one with pid 1 in its pid namespace. Who is met outside of that namespace
      * brought the process in from outside. With the host's pid namespace, the cgroup is the border. */
-    void *pid = read_pointer(task, TASK_THREAD_PID);
+    void *pid = read_pointer(leader, TASK_THREAD_PID); /* a thread has a number of its own */
     __u32 level = read_u32(pid, PID_LEVEL) & 31; /* MAX_PID_NS_LEVEL is 32 */
     void *namespace = pid_namespace(pid, level);
     __u32 ancestors = scratch->used;
