@@ -20,17 +20,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.capture.pins import LINKS, open_pin, unpin_all
 from harness.containers import Container
 from harness.rootfs import Program, compile_c
 from harness.session import missing
 from harness.world import World
 
+from agent.capture.pins import LINKS, open_pin, unpin_all
+
 COMMANDS = Path(sys.executable).parent
 PINS = Path("/sys/fs/bpf/peerwatch-bench")
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
-TINY = "void _start(void) { __asm__ volatile(\"mov $60, %eax; xor %edi, %edi; syscall\"); }"
+TINY = 'void _start(void) { __asm__ volatile("mov $60, %eax; xor %edi, %edi; syscall"); }'
 LOADS = {
     "exec": """
 #include <stdio.h>
@@ -202,7 +203,7 @@ def main(rounds: int, seconds: int, results: Path) -> None:
 
 def report(taken: list[Round], results: Path) -> None:
     """Print medians and ranges."""
-    print(f"{'load':<8} {'BPF µs/event':>18} {'agent µs/event':>18} {'lost':>10} {'ops/s with/without':>19}")
+    print(f"{'load':<8} {'BPF µs/event':>22} {'agent µs/event':>24} {'lost':>10} {'ops/s with/without':>19}")
     for load in LOADS:
         with_agent = [each for each in taken if each.load == load and each.agent]
         without = [each for each in taken if each.load == load and not each.agent]
@@ -220,8 +221,8 @@ def report(taken: list[Round], results: Path) -> None:
             for name, (median, least, most) in cells.items():
                 line = {"bench": "capture", "load": load, "figure": name, "median": median, "min": least, "max": most}
                 stream.write(json.dumps(line | {"rounds": len(with_agent), "raw": figures[name]}) + "\n")
-        text = {name: f"{median:.2f} ({least:.2f}–{most:.2f})" for name, (median, least, most) in cells.items()}
+        text = {name: f"{median:.2f} ({least:.2f} to {most:.2f})" for name, (median, least, most) in cells.items()}
         print(
-            f"{load:<8} {text['bpf_us_per_event']:>18} {text['agent_us_per_event']:>18} "
-            f"{cells['lost_share'][0]:>10.1%} {text['slowdown']:>19}"
+            f"{load:<8} {text['bpf_us_per_event']:>24} {text['agent_us_per_event']:>28} "
+            f"{cells['lost_share'][0]:>8.1%} {text['slowdown']:>24}"
         )

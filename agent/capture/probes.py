@@ -4,6 +4,7 @@ Probes belong to the machine, not to this process: they stay when it ends and ar
 came in between, as far as the rings hold it.
 """
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -79,11 +80,12 @@ class Probes:
             self._state = open_pin(pins / "state")
             self.boot_offset = self._read_state(_BOOT_OFFSET)
             """Wall clock minus boot clock, ns, when the probes were attached: turns start times into stable identities."""
-        except OSError as error:
+        except BaseException as error:
             os.close(self._lock)
-            raise UnsupportedError(f"{error.strerror}; `peerwatch-agent uninstall` removes what is pinned there") from None
-        except BaseException:
-            os.close(self._lock)
+            with contextlib.suppress(OSError):  # it holds the probes of a run before
+                folder.rmdir()
+            if isinstance(error, OSError):
+                raise UnsupportedError(f"{error.strerror}; `peerwatch-agent uninstall` removes what is pinned there") from None
             raise
 
     def __enter__(self) -> Self:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 AGENT = str(Path(sys.executable).with_name("peerwatch-agent"))
-RUN = [AGENT, "run", "--collector", "127.0.0.1:1", "--pin-dir", f"/sys/fs/bpf/peerwatch-missing-{os.getpid()}"]
+PINS = Path(f"/sys/fs/bpf/peerwatch-missing-{os.getpid()}")
+RUN = [AGENT, "run", "--collector", "127.0.0.1:1", "--pin-dir", str(PINS)]
 
 
 def call(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,6 +31,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> N
     for word in words:
         assert word in lines[0]
     assert done.stdout == ""
+    assert not PINS.exists()
 
 
 def test_no_root() -> None:

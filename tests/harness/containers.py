@@ -183,7 +183,7 @@ def _mounts(base: Base) -> list[dict[str, Any]]:
         _mount("/proc", "proc", "proc", ()),
         _mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
         _mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")),
-        _mount("/dev/shm", "tmpfs", "shm", ("nosuid", "nodev", "mode=1777", "size=16m")),  # noqa: S108 — inside the container
+        _mount("/dev/shm", "tmpfs", "shm", ("nosuid", "nodev", "mode=1777", "size=16m")),
         _mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
         _mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 DATABASES = os.environ["DATABASES"].split(",")
 PORT = 5432
-JOURNAL = Path("/var/tmp/cart.journal")  # noqa: S108 — the container's own
+JOURNAL = Path("/var/tmp/cart.journal")
 
 
 def ask(question: str) -> str:

@@ -1,0 +1,60 @@
+# One command each; continuous integration calls the same ones. The work is done by the scripts that are named here.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench proto lock clean
+
+BIN := .venv/bin
+# More arguments for the command behind a target: make test ARGS="-k wire", make demo ARGS=--keep
+ARGS ?=
+
+##@ Use
+
+help: ## print this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "%s%s\n", sep, substr($$0, 5); sep = "\n"} \
+		/^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what is missing, into the system (apt) and into .venv; a second run does nothing
+	@./setup.sh
+
+demo: setup ## run the whole system on this host and watch it catch a replica
+	@PYTHONPATH=tests $(BIN)/python -m demo $(ARGS)
+
+##@ Check
+
+test: setup ## all tests; those that need root and eBPF say so when they are skipped
+	@$(BIN)/pytest $(ARGS)
+
+# Parts, so that `make -k check` names all that is wrong and not only the first.
+CHECKS := check-lint check-format check-types check-imports check-proto check-generated check-locks
+.PHONY: $(CHECKS)
+check: $(CHECKS) ## lint, format, types, import rules, proto rules, generated code and lock files
+$(CHECKS): setup
+check-lint:
+	@$(BIN)/ruff check .
+check-format:
+	@$(BIN)/ruff format --check .
+check-types:
+	@$(BIN)/mypy
+check-imports:
+	@$(BIN)/lint-imports --no-logo
+check-proto:
+	@$(BIN)/buf lint proto
+	@proto/breaking.sh
+check-generated:
+	@proto/generate.sh --check
+check-locks:
+	@$(BIN)/python requirements/lock.py --check
+
+bench: setup ## all benchmarks: a table here, each figure as JSON in bench/results/
+	@$(BIN)/python bench/run.py $(ARGS)
+
+##@ Change
+
+proto: setup ## generate peerwatch.v1 from the .proto files
+	@proto/generate.sh
+
+lock: setup ## write requirements/*.lock after a change of the dependencies; ARGS=--upgrade takes newer versions
+	@$(BIN)/python requirements/lock.py $(ARGS)
+
+clean: ## remove .venv, caches and build output; nothing else
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
