@@ -1,7 +1,5 @@
 """A key is an event without its accidents: readable, stable, one line, and never so general that two programs become one."""
 
-# ruff: noqa: S108 — paths of programs that others ran; nothing is written there
-
 import ipaddress
 
 import pytest

@@ -127,7 +127,7 @@ def test_the_same_attack_on_all_replicas_within_seconds_is_one_incident(cluster:
     cluster.normal(pods, 0, 120)
     for number, pod in enumerate(pods):
         shell = cluster.exec(60.5 + number, pod, "/usr/bin/dash")
-        cluster.exec(60.6 + number, pod, "/tmp/x", parent="/usr/bin/dash", flags=(ProcessFlag.UPPER_LAYER,), parent_pid=shell)  # noqa: S108
+        cluster.exec(60.6 + number, pod, "/tmp/x", parent="/usr/bin/dash", flags=(ProcessFlag.UPPER_LAYER,), parent_pid=shell)
 
     (alert,) = alerts(analyse(cluster))
 

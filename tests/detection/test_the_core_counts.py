@@ -1,7 +1,5 @@
 """The detection core on plain numbers."""
 
-# ruff: noqa: S108 — paths of programs that others ran; nothing is written there
-
 import numpy as np
 import pytest
 

@@ -1,0 +1,91 @@
+"""The one door of learning and detection, used live and by backtest: events in, incidents out, in event time.
+
+What comes out depends on the events and their order alone, not on how they are cut into batches.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from peerwatch.columns import EventColumns
+
+from collector.baselines import baseline_of, replica_records, sighting_record, summary
+from collector.batch import Batch
+from collector.detection_settings import Settings
+from collector.groups import Counters, Groups
+from collector.records import (
+    BaselineEntry,
+    Incident,
+    ReplicaRecord,
+    SightingRecord,
+    WorkloadKey,
+    WorkloadSummary,
+)
+from collector.restoring import restore
+from collector.verdicts import Verdicts
+
+__all__ = ["Analysis", "Changes", "Counters", "Settings"]
+
+_DEFAULTS = Settings()
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has changed since the last call, with absolute values: saving it twice is harmless."""
+
+    replicas: list[ReplicaRecord]
+    sightings: list[SightingRecord]
+
+
+class Analysis:
+    """Learns what is normal and says what is not. Pure: event time only, no I/O."""
+
+    def __init__(self, settings: Settings = _DEFAULTS) -> None:
+        self.settings = settings
+        self._groups = Groups(settings)
+        self._verdicts = Verdicts(self._groups)
+
+    @property
+    def counters(self) -> Counters:
+        """What was not analysed and what had to be forgotten."""
+        return self._groups.counters
+
+    def observe(self, events: EventColumns) -> list[Incident]:
+        """Take events in and return the incidents that are new or have grown, in order."""
+        Batch(self._groups, self._verdicts, events).run()
+        return self._verdicts.take_out()
+
+    def advance(self, now: int) -> list[Incident]:
+        """Let event time come to `now` (nanoseconds): what was held until then is decided."""
+        self._verdicts.advance(now)
+        return self._verdicts.take_out()
+
+    def workloads(self) -> list[WorkloadSummary]:
+        """Return a summary of each workload, sorted by key."""
+        table, now, alerts = self._groups.table, self._verdicts.now, self._verdicts.alerts
+        return [
+            summary(key, groups, table, now, alerts.get(key, 0)) for key, groups in sorted(self._groups.by_workload().items())
+        ]
+
+    def baseline(self, workload: WorkloadKey, container: str = "") -> list[BaselineEntry]:
+        """Return what is known of a workload's behaviours (of one container, if named), sorted."""
+        return [
+            entry
+            for (key, name), group in sorted(self._groups.by_place.items(), key=lambda item: item[0])
+            if key == workload and container in ("", name)
+            for entry in baseline_of(group, self._groups.table, self._verdicts.now)
+        ]
+
+    def take_changes(self) -> Changes:
+        """Return what has changed since the last call."""
+        table = self._groups.table
+        rows = np.flatnonzero(table.dirty).tolist()
+        table.dirty[:] = False
+        touched = {(id(table.group[row]), int(table.replica[row])): row for row in rows}
+        return Changes(replica_records(table, touched.values()), [sighting_record(table, row) for row in rows])
+
+    def restore(
+        self, replicas: Iterable[ReplicaRecord], sightings: Iterable[SightingRecord], incidents: Iterable[Incident]
+    ) -> None:
+        """Start from what was saved: later verdicts are those that would have followed without the restart."""
+        restore(self._groups, self._verdicts, replicas, sightings, incidents)

@@ -1,0 +1,89 @@
+"""The archive's table in Arrow's terms: its columns, and which of them say whose an event was and which process did it.
+
+One row is one event with all of its identity, so that responders can also query the files with any Parquet tool; `subject_id`
+and `process_id` number what repeats within a file. A change needs a new column, never a new meaning: old files stay.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import pyarrow as pa
+from peerwatch.subjects import Subject
+
+__all__ = [
+    "PAIRS",
+    "PROCESS_LISTS",
+    "PROCESS_NUMBERS",
+    "PROCESS_TEXTS",
+    "PROCESS_TIMES",
+    "SCHEMA",
+    "SUBJECT_PAIRS",
+    "SUBJECT_TEXTS",
+    "SUBJECT_TIMES",
+    "TIME",
+]
+
+_TEXT: Final = pa.dictionary(pa.int32(), pa.string())
+TIME: Final = pa.timestamp("ns", "UTC")
+PAIRS: Final = pa.map_(pa.string(), pa.string())
+_TEXTS: Final = pa.list_(pa.string())
+
+SUBJECT_TEXTS: Final[dict[str, Callable[[Subject], str]]] = {
+    "cluster": lambda subject: subject.cluster,
+    "node": lambda subject: subject.node,
+    "namespace": lambda subject: subject.pod.namespace,
+    "workload_kind": lambda subject: subject.pod.workload.kind,
+    "workload": lambda subject: subject.pod.workload.name,
+    "pod": lambda subject: subject.pod.name,
+    "pod_uid": lambda subject: subject.pod.uid,
+    "pod_ip": lambda subject: subject.pod.ip,
+    "revision": lambda subject: subject.pod.revision,
+    "service_account": lambda subject: subject.pod.service_account,
+    "container": lambda subject: subject.container.name,
+    "container_kind": lambda subject: subject.container.kind.name,
+    "container_id": lambda subject: subject.container.id,
+    "image": lambda subject: subject.container.image,
+    "image_digest": lambda subject: subject.container.image_digest,
+}
+SUBJECT_TIMES: Final[dict[str, Callable[[Subject], int]]] = {
+    "pod_created_at": lambda subject: subject.pod.created_at,
+    "container_started_at": lambda subject: subject.container.started_at,
+}
+SUBJECT_PAIRS: Final[dict[str, Callable[[Subject], tuple[tuple[str, str], ...]]]] = {
+    "labels": lambda subject: subject.pod.labels,
+    "annotations": lambda subject: subject.pod.annotations,
+}
+PROCESS_NUMBERS: Final = ("pid", "uid", "parent_pid", "flags")
+PROCESS_TIMES: Final = ("start_time", "parent_start_time")
+PROCESS_TEXTS: Final = ("exe", "cwd", "parent_exe")
+PROCESS_LISTS: Final = ("args", "ancestors")
+
+SCHEMA: Final = pa.schema(
+    [
+        ("time", TIME),
+        ("kind", _TEXT),
+        ("subject_id", pa.uint32()),
+        ("process_id", pa.uint32()),
+        *((name, _TEXT) for name in SUBJECT_TEXTS),
+        *((name, TIME) for name in SUBJECT_TIMES),
+        *((name, PAIRS) for name in SUBJECT_PAIRS),
+        *((name, pa.uint32()) for name in PROCESS_NUMBERS),
+        *((name, TIME) for name in PROCESS_TIMES),
+        *((name, _TEXT) for name in PROCESS_TEXTS),
+        *((name, _TEXTS) for name in PROCESS_LISTS),
+        ("protocol", _TEXT),
+        ("address", _TEXT),
+        ("port", pa.uint16()),
+        ("result", _TEXT),
+        ("count", pa.uint32()),
+        ("last_time", TIME),
+        ("peer_namespace", _TEXT),
+        ("peer_kind", _TEXT),
+        ("peer", _TEXT),
+        ("loss_reason", _TEXT),
+        ("loss_count", pa.uint32()),
+        ("loss_from", TIME),
+        ("loss_to", TIME),
+    ]
+)
+"""All columns in their order."""

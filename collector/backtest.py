@@ -1,0 +1,165 @@
+"""Learning and detection over recorded events: offline, in event time, deterministic.
+
+Files are merged in time order. Lines may be a few seconds late, as from several nodes: events are sorted within that; what is
+later is still used, where it stands, and counted.
+"""
+
+import contextlib
+import gzip
+import io
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from peerwatch import jsonlines
+from peerwatch.columns import NANOSECONDS, EventColumns
+
+from collector.analysis import Analysis, Settings
+from collector.records import Incident
+
+__all__ = ["RecordingError", "run"]
+
+LATE = 5 * NANOSECONDS
+"""How late a line may be, nanoseconds: the contract's 5 s."""
+
+REPORT_EVERY = 1_000_000
+"""Events between two lines of progress: some seconds of work."""
+
+
+class RecordingError(ValueError):
+    """A recording cannot be used. The text names the file, the line where there is one, and what is wrong."""
+
+
+def run(
+    files: Sequence[Path | Literal["-"]],
+    settings: Settings | None = None,
+    *,
+    skip_bad_lines: bool = False,
+    report: Callable[[str], None] = lambda _: None,
+) -> Iterator[Incident]:
+    """Yield the incidents of recorded events, each revision once, in the order in which they could be raised.
+
+    Args:
+        files: JSON Lines of the event contract, gzip when named `*.gz`; `-` is standard input.
+        settings: of the analysis; None: the defaults.
+        skip_bad_lines: count lines that are no events instead of stopping.
+        report: is given sentences about progress and, at the end, the summary.
+
+    Raises:
+        RecordingError: a file cannot be read or a line is no event.
+    """
+    began = time.perf_counter()
+    analysis = Analysis(settings or Settings())
+    with contextlib.ExitStack() as stack:
+        sources = [_Source(file, stack, skip_bad_lines=skip_bad_lines) for file in files]
+        merge = _Merge(sources)
+        events = reported = last = 0
+        for table in merge.tables():
+            events += len(table)
+            last = max(last, int(table.time.max()))
+            yield from analysis.observe(table)
+            if events - reported >= REPORT_EVERY:
+                reported = events
+                report(f"{events:,} events, {events / (time.perf_counter() - began):,.0f} a second")
+        # What is still held at the end of a recording is decided as if it went on quietly.
+        longest = analysis.settings.hold * (analysis.settings.rollout_holds + 1)
+        yield from analysis.advance(last + int(longest * NANOSECONDS))
+    seconds = time.perf_counter() - began
+    report(
+        f"{events:,} events in {seconds:.1f} s ({events / max(seconds, 1e-9):,.0f} a second); "
+        f"{analysis.counters.unresolved:,} of unknown pods, "
+        f"{sum(source.reader.unknown for source in sources):,} lines of unknown kinds, "
+        f"{sum(source.reader.bad for source in sources):,} bad lines skipped, {merge.late:,} events late by more than 5 s"
+    )
+
+
+class _Source:
+    """One file, as tables."""
+
+    def __init__(self, file: Path | Literal["-"], stack: contextlib.ExitStack, *, skip_bad_lines: bool) -> None:
+        self.name = "standard input" if file == "-" else str(file)
+        self.reader = jsonlines.Reader(skip_bad_lines=skip_bad_lines)
+        self.newest = 0
+        try:
+            lines: IO[bytes] = sys.stdin.buffer if file == "-" else stack.enter_context(_open(Path(file)))
+        except OSError as error:
+            raise RecordingError(f"{self.name}: {error.strerror or error}") from error
+        self._tables = self.reader.read(lines)
+
+    def read(self) -> EventColumns | None:
+        """Return the next table, None at the end."""
+        try:
+            table = next(self._tables, None)
+        except jsonlines.BadLineError as error:
+            raise RecordingError(f"{self.name}: {error}") from error
+        except (OSError, EOFError) as error:  # a damaged gzip file shows while it is read
+            raise RecordingError(f"{self.name}: {error}") from error
+        if table is not None:
+            self.newest = max(self.newest, int(table.time.max()))
+        return table
+
+
+def _open(file: Path) -> IO[bytes]:
+    if file.suffix == ".gz":
+        return io.BufferedReader(gzip.open(file, "rb"))
+    return file.open("rb")
+
+
+class _Merge:
+    """Several sources as one stream in time order."""
+
+    def __init__(self, sources: list[_Source]) -> None:
+        self._open = list(sources)
+        self._waiting: list[EventColumns] = []
+        self._sent = 0
+        self.late = 0
+
+    def tables(self) -> Iterator[EventColumns]:
+        """Yield tables, each sorted and, save for what is late, after those before."""
+        while self._open:
+            source = min(self._open, key=lambda each: each.newest)
+            table = source.read()
+            if table is None:
+                self._open.remove(source)
+            else:
+                self.late += int(np.count_nonzero(table.time < self._sent))
+                self._waiting.append(table.sorted_by_time())
+            if self._open:
+                yield from self._until(min(each.newest for each in self._open) - LATE)
+        yield from self._until(None)
+
+    def _until(self, horizon: int | None) -> Iterator[EventColumns]:
+        """Yield what is waiting and not younger than the horizon."""
+        ready: list[EventColumns] = []
+        rest: list[EventColumns] = []
+        for table in self._waiting:
+            cut = len(table) if horizon is None else int(np.searchsorted(table.time, horizon, side="right"))
+            if cut == len(table):
+                ready.append(table)
+            elif not cut:
+                rest.append(table)
+            else:
+                ready.append(table.take(np.arange(cut)))
+                rest.append(table.take(np.arange(cut, len(table))))
+        self._waiting = rest
+        if horizon is not None:
+            self._sent = max(self._sent, horizon)
+        yield from _in_order(ready)
+
+
+def _in_order(tables: list[EventColumns]) -> Iterator[EventColumns]:
+    """Yield sorted tables in time order, merging those that overlap."""
+    tables.sort(key=lambda each: int(each.time[0]))
+    together: list[EventColumns] = []
+    newest = 0
+    for table in tables:
+        if together and int(table.time[0]) >= newest:
+            yield EventColumns.concatenate(together).sorted_by_time()
+            together = []
+        together.append(table)
+        newest = max(newest, int(table.time[-1]))
+    if together:
+        yield EventColumns.concatenate(together).sorted_by_time()

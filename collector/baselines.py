@@ -1,0 +1,136 @@
+"""What people see of what was learned: baselines, summaries and the records that are saved."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from collector.detect import surprise
+from collector.judging import is_learned, running_replicas
+from collector.records import (
+    BaselineEntry,
+    BehaviourState,
+    BehaviourType,
+    ReplicaRecord,
+    SightingRecord,
+    WorkloadKey,
+    WorkloadSummary,
+)
+from collector.sightings import Entry, Group, SightingTable, Standing
+
+__all__ = ["baseline_of", "replica_records", "sighting_record", "summary"]
+
+SETTLED = 0.02
+"""Unseen mass below which a workload counts as settled: what is new in it is told at once. 25 executions of known helpers."""
+
+
+def baseline_of(group: Group, table: SightingTable, now: int) -> list[BaselineEntry]:
+    """Return a group's behaviours with their evidence, sorted by type and key."""
+    of = len(group.replicas) + group.past_replicas
+    running = running_replicas(group, table, now)
+    return sorted(
+        (_entry(group, entry, table, running, of) for entry in group.entries.values()), key=lambda each: (each.type, each.key)
+    )
+
+
+def _entry(group: Group, entry: Entry, table: SightingTable, running: int, of: int) -> BaselineEntry:
+    rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
+    firsts = table.first[rows].tolist() + ([entry.past_first] if entry.past_count else [])
+    return BaselineEntry(
+        workload=group.workload,
+        container=group.container,
+        type=entry.type,
+        key=entry.key,
+        state=BehaviourState.LEARNED if is_learned(entry, table, running) else BehaviourState.CANDIDATE,
+        count=int(table.count[rows].sum()) + entry.past_count,
+        replicas=len(rows) + entry.past_replicas,
+        of=of,
+        nodes=len(entry.nodes),
+        revisions=tuple(entry.revisions),
+        first_seen=min(firsts, default=0),
+        last_seen=max([*table.last[rows].tolist(), entry.past_last]),
+        example=entry.example,
+        parent=entry.parent,
+    )
+
+
+def summary(key: WorkloadKey, groups: Sequence[Group], table: SightingTable, now: int, alerts: int) -> WorkloadSummary:
+    """Return one line about a workload, made of the groups of its containers."""
+    uids: dict[str, None] = {}
+    revisions: dict[str, None] = {}
+    learned = total = last = 0
+    settled = True
+    for group in groups:
+        uids |= dict.fromkeys(group.by_uid)
+        revisions |= {each.revision: None for each in group.replicas.values() if each.revision}
+        total += len(group.entries)
+        running = running_replicas(group, table, now)
+        learned += sum(is_learned(entry, table, running) for entry in group.entries.values())
+        rows = group.rows()
+        last = max(last, int(table.last[rows].max(initial=0)))
+        rows = rows[table.type[rows] == BehaviourType.EXEC]
+        if len(rows):
+            novelty = surprise.novelty(
+                table.behaviour[rows],
+                table.count[rows],
+                table.first[rows],
+                table.standing[rows] == Standing.ACCEPTED,
+                begin=group.first,
+                now=now,
+                exposure=int(table.count[rows].sum()) + group.past_observations[BehaviourType.EXEC],
+            )
+            settled &= novelty.probability <= SETTLED
+    return WorkloadSummary(
+        key=key,
+        replicas=len(uids),
+        containers=tuple(sorted(group.container for group in groups)),
+        revisions=tuple(revisions),
+        learned=learned,
+        candidates=total - learned,
+        alerts=alerts,
+        last_seen=last,
+        phase="settled" if settled else "learning",
+    )
+
+
+def sighting_record(table: SightingTable, row: int) -> SightingRecord:
+    """Return a sighting as it is saved."""
+    group = table.group[row]
+    if group is None:
+        raise LookupError(f"sighting {row} was removed")
+    entry = group.entries[int(table.behaviour[row])]
+    return SightingRecord(
+        workload=group.workload,
+        container=group.container,
+        pod_uid=group.replicas[int(table.replica[row])].uid,
+        type=entry.type,
+        key=entry.key,
+        count=int(table.count[row]),
+        first_seen=int(table.first[row]),
+        last_seen=int(table.last[row]),
+        example=entry.example,
+        parent=entry.parent,
+    )
+
+
+def replica_records(table: SightingTable, rows: Iterable[int]) -> list[ReplicaRecord]:
+    """Return the replicas of these sightings as they are saved."""
+    records = []
+    for row in rows:
+        group = table.group[row]
+        if group is None:
+            continue
+        replica = group.replicas[int(table.replica[row])]
+        records.append(
+            ReplicaRecord(
+                workload=group.workload,
+                container=group.container,
+                pod_uid=replica.uid,
+                pod=replica.pod,
+                node=replica.node,
+                revision=replica.revision,
+                created_at=replica.created_at,
+                first_seen=replica.first,
+                last_seen=int(table.last[np.array(replica.rows, np.int64)].max()),
+            )
+        )
+    return records

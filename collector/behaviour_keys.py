@@ -1,0 +1,148 @@
+"""The text of a behaviour: an event without its accidents, readable and stable.
+
+An exec is `/usr/bin/nc <- /bin/sh`, a connect `/usr/bin/curl -> shop/cart:8080/tcp`. What changes from run to run without
+meaning (versions, process ids, random names, single addresses of a network) is replaced by a named placeholder, never
+deleted: `/proc/self/fd/<n>` is still no `/proc/self/exe`. Generalisation is conservative, because an attacker chooses names:
+a name is only replaced where a machine usually writes it.
+"""
+
+import hashlib
+import ipaddress
+import re
+from functools import lru_cache
+
+from peerwatch.columns import Peer, ProcessFlag, Protocol
+
+__all__ = ["MULTI_CALL", "address_class", "destination", "merged", "path", "printable", "program"]
+
+MULTI_CALL = frozenset({"busybox", "busybox.static", "toybox", "coreutils", "toolbox"})
+"""Programs that are many: which one is said by argv[0] (busybox, toybox, GNU and uutils coreutils built as one binary)."""
+
+MAX_KEY = 512
+"""Longest text of one part, characters; what is longer keeps its beginning and gets a digest, so that it stays distinct."""
+
+HIGH_PORT = 32_768
+"""Linux hands out ports from here (ip_local_port_range); a destination port above is usually negotiated (FTP, RTP, NFS)."""
+
+_MARKS = (
+    (ProcessFlag.UPPER_LAYER, "upper layer"),
+    (ProcessFlag.MEMFD, "memory file"),
+    (ProcessFlag.STDIO_SOCKET, "stdio socket"),
+    (ProcessFlag.HOST_NAMESPACE, "host namespace"),
+)
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}(?![0-9A-Za-z])")
+_LONG_NUMBER = re.compile(r"\d{4,}")
+_VERSION_FOLDER = re.compile(r"v?\d+(?:[._]\d+)*(?:[-_+~.][0-9A-Za-z]{1,12})?")
+_MKTEMP = re.compile(r"(tmp[._-]?)[0-9A-Za-z_]{6,12}")
+_TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")  # noqa: S108 — recognised in what others did, nothing is written there
+_SH = re.compile(r"(?<![^ ])/bin/dash(?![^ ])")
+_USR_MERGE = re.compile(r"(?<![^ ])/usr/(bin|sbin|lib|lib64)/")
+
+
+def printable(text: str, limit: int = MAX_KEY) -> str:
+    """Return `text` safe to show on one line: control characters escaped, at most about `limit` characters."""
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else each.encode("unicode_escape", "replace").decode() for each in text)
+    if len(text) > limit:
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        text = f"{text[: limit - 10]}…{digest}"
+    return text
+
+
+@lru_cache(maxsize=65_536)
+def path(exe: str) -> str:
+    """Return an executable's path with versions, numbers and random names replaced where machines write them."""
+    text = printable(exe)
+    if not any(map(str.isdigit, text)) and not text.startswith(_TEMPORARY):
+        return text
+    text = _UUID.sub("<uuid>", text)
+    folder, slash, name = text.rpartition("/")
+    parts = [
+        "<n>" if _VERSION_FOLDER.fullmatch(part) else _LONG_NUMBER.sub("<n>", _HEX.sub("<hex>", part))
+        for part in folder.split("/")
+    ]
+    folder = "/".join(parts)
+    if folder.startswith("/proc/"):
+        name = "<n>" if name.isdigit() else name
+    if text.startswith(_TEMPORARY):
+        name = _MKTEMP.sub(r"\1<random>", name) if _MKTEMP.fullmatch(name) else _HEX.sub("<hex>", name)
+        name = _LONG_NUMBER.sub("<n>", name)
+    return f"{folder}{slash}{name}"
+
+
+def program(exe: str, argv0: str, parent: str, flags: int) -> str:
+    """Return how a process is named: its path, the applet of a multi-call binary, and what is odd about it.
+
+    Args:
+        exe: the file that the kernel executed; `/proc/self/exe` is the parent's file.
+        argv0: the first argument, used for multi-call binaries only.
+        parent: the parent's file, empty when it is outside of the container.
+        flags: bits of `Processes.flags`.
+    """
+    if exe == "/proc/self/exe" and parent:
+        exe = parent
+    text = path(exe)
+    if exe.rpartition("/")[2] in MULTI_CALL and argv0:
+        text += f"[{printable(argv0.rpartition('/')[2].lstrip('-'), 64)}]"
+    marks = [mark for flag, mark in _MARKS if flags >> flag & 1]
+    return f"{text} ({', '.join(marks)})" if marks else text
+
+
+@lru_cache(maxsize=65_536)
+def merged(key: str) -> str:
+    """Return the form in which keys are compared: `/usr/bin/x` and `/bin/x` are one file on a merged distribution.
+
+    A base image that moves from one layout to the other changes no behaviour. And `sh` is `dash` on Debian and its kin: a
+    recorder that could not follow the link before the process was gone names the link.
+    """
+    return _SH.sub("/bin/sh", _USR_MERGE.sub(r"/\1/", key))
+
+
+_METADATA = (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254"))
+_PRIVATE = tuple(
+    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
+) + tuple(map(ipaddress.ip_network, ("fc00::/7", "fe80::/10")))
+
+
+@lru_cache(maxsize=65_536)
+def address_class(packed: bytes) -> str:
+    """Return the class of an address of 16 bytes: loopback, metadata-service, `private …/24` or `public …/16`.
+
+    Backends move inside a subnet and CDNs inside an allocation; the width was chosen on real traffic (`/16:port` gives a
+    third of the false runs of `ip:port` and loses no attack). IPv6: /64 and /32, the sizes of a subnet and an allocation.
+    """
+    full = ipaddress.IPv6Address(packed)
+    address = full.ipv4_mapped or full
+    if address.is_loopback or address.is_unspecified:
+        return "loopback"
+    if address in _METADATA:
+        return "metadata-service"
+    private = any(address in network for network in _PRIVATE if network.version == address.version)
+    bits = (24 if private else 16) if address.version == 4 else (64 if private else 32)
+    network = ipaddress.ip_network((address, bits), strict=False)
+    return f"{'private' if private else 'public'} {network}"
+
+
+def destination(packed: bytes, port: int, protocol: int, peer: Peer | None) -> str:
+    """Return where a connect goes: a workload, service or DNS name when known, else the class of its address.
+
+    A service and the workload of the same name are one destination: which of both an event names depends on where the
+    address translation was seen.
+    """
+    place = "high" if port >= HIGH_PORT else str(port)
+    name = Protocol(protocol).name.lower() if protocol else "ip"
+    if peer is None or not peer.workload.kind:
+        where = address_class(packed)
+    elif peer.workload.kind in {"apiserver", "metadata-service"}:
+        where = peer.workload.kind
+    elif peer.workload.kind == "Node":
+        where = "node"
+    elif peer.workload.kind == "DNS":
+        where = printable(peer.workload.name, 128)
+    else:
+        where = printable(f"{peer.namespace}/{peer.workload.name}", 160)
+    if port == 53:  # resolving names is one behaviour, whatever answers: cluster DNS, a node's cache, its address
+        where = "dns" if peer is not None or not where.startswith("public") else where
+    return f"{where}:{place}/{name}"

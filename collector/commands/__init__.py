@@ -1,0 +1,1 @@
+"""The commands of `peerwatch`, one module each; `collector.cli` puts them together."""

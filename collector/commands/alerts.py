@@ -1,0 +1,98 @@
+"""`peerwatch alerts`: which replica did what, and what the others did."""
+
+import sys
+from typing import Annotated
+
+import typer
+from peerwatch.v1 import incident_pb2, query_pb2
+
+from collector.client import DEFAULT_SERVER, TIMEOUT_S, asking
+from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption, SeverityName
+from collector.commands.show import clock, deeds, others, replica_names, severity, workload_name
+from collector.messages import incident_from_proto, incident_to_json
+from collector.records import Incident
+from collector.terminal import json_line, print_line, print_table
+
+__all__ = ["alerts", "print_incident_json"]
+
+
+def alerts(
+    server: ServerOption = DEFAULT_SERVER,
+    output: OutputOption = ListOutput.TABLE,
+    namespace: NamespaceOption = "",
+    least: Annotated[
+        SeverityName,
+        typer.Option(
+            "--severity", "-s", help="This and above; info also shows rollout changes and the like.", case_sensitive=False
+        ),
+    ] = SeverityName.LOW,
+    limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="The newest N; 0: all.")] = 100,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come, until Ctrl-C.")] = False,
+) -> None:
+    """List alerts, newest first: which replica, what it did, what its peers did. With --follow, as they come.
+
+    \b
+    Examples:
+      peerwatch alerts
+      peerwatch alerts --follow --severity high --namespace shop
+      peerwatch alerts --output json | jq -r .reason
+    """  # noqa: D301 — \b is Typer's mark for lines to keep
+    at_least = incident_pb2.Incident.Severity.ValueType(least.severity)
+    with asking(server) as stub:
+        # The watch begins before the list, so that nothing falls between the two.
+        watch = stub.WatchIncidents(query_pb2.WatchIncidentsRequest(at_least=at_least)) if follow else None
+        if watch is not None:
+            watch.initial_metadata()
+        request = query_pb2.ListIncidentsRequest(namespace=namespace, at_least=at_least, limit=limit)
+        listed = [incident_from_proto(each) for each in stub.ListIncidents(request, timeout=TIMEOUT_S).incidents]
+        if watch is None:
+            _print_list(listed, output)
+            return
+        shown = {(each.id, each.revision) for each in listed}
+        for incident in reversed(listed):
+            _print_one(incident, output)
+        for response in watch:
+            incident = incident_from_proto(response.incident)
+            if namespace in {"", incident.workload.namespace} and (incident.id, incident.revision) not in shown:
+                _print_one(incident, output)
+
+
+def print_incident_json(incident: Incident) -> None:
+    """Print one incident as a line of JSON, at once."""
+    sys.stdout.write(json_line(incident_to_json(incident)) + "\n")
+    sys.stdout.flush()
+
+
+def _print_list(incidents: list[Incident], output: ListOutput) -> None:
+    if output is ListOutput.JSON:
+        for incident in incidents:
+            print_incident_json(incident)
+        return
+    if not incidents:
+        print_line(["no alerts"])
+        return
+    print_table(
+        ["TIME", "SEVERITY", "WORKLOAD", "REPLICA", "WHAT IT DID", "ITS PEERS"],
+        [
+            [
+                clock(each.time),
+                severity(each.severity),
+                workload_name(each.workload),
+                replica_names(each),
+                deeds(each),
+                others(each),
+            ]
+            for each in incidents
+        ],
+    )
+
+
+def _print_one(incident: Incident, output: ListOutput) -> None:
+    if output is ListOutput.JSON:
+        print_incident_json(incident)
+        return
+    again = f" (revision {incident.revision})" if incident.revision > 1 else ""
+    where = f"  {workload_name(incident.workload)}  "
+    print_line([f"{clock(incident.time)}  ", severity(incident.severity), where, incident.reason, again])
+    sys.stdout.flush()  # whoever follows, follows now

@@ -1,0 +1,79 @@
+"""How values look in tables: times, workloads, behaviours, incidents."""
+
+import shlex
+from collections.abc import Sequence
+
+from peerwatch.columns import NANOSECONDS
+from peerwatch.jsonlines import format_time
+
+from collector.records import BehaviourEvidence, BehaviourType, Incident, Severity, WorkloadKey
+from collector.terminal import Cell
+
+__all__ = ["SEVERITY_STYLE", "clock", "command", "deeds", "others", "replica_names", "severity", "workload_name"]
+
+SEVERITY_STYLE = {
+    Severity.INFO: "dim",
+    Severity.LOW: "cyan",
+    Severity.MEDIUM: "yellow",
+    Severity.HIGH: "red",
+    Severity.CRITICAL: "bold white on red",
+}
+
+SHOWN = 3
+"""Behaviours or replicas that a cell names; the JSON has all."""
+
+COMMAND_MAX = 160
+"""Characters of a command line in a table; longer ones end in …."""
+
+
+def clock(time: int) -> str:
+    """Return a time to the second, UTC."""
+    return format_time(time // NANOSECONDS * NANOSECONDS) if time else "-"
+
+
+def workload_name(key: WorkloadKey) -> str:
+    """Return what `baseline show` takes."""
+    return f"{key.namespace}/{key.kind}/{key.name}"
+
+
+def command(args: Sequence[str], most: int = COMMAND_MAX) -> str:
+    """Return a command line as one would type it, cut to `most` characters."""
+    text = shlex.join(args)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def severity(value: Severity) -> Cell:
+    """Return a severity with its colour."""
+    return Cell(value.name, SEVERITY_STYLE[value])
+
+
+def replica_names(incident: Incident) -> str:
+    """Return which replicas it is about."""
+    names = [f"{each.pod or each.uid} ({each.container})" if each.container else each.pod for each in incident.replicas]
+    return _some(list(dict.fromkeys(names)), "replicas")
+
+
+def deeds(incident: Incident) -> str:
+    """Return what they did."""
+    return _some([_deed(each) for each in incident.behaviours], "behaviours")
+
+
+def _deed(behaviour: BehaviourEvidence) -> str:
+    times = f" ({behaviour.count} times)" if behaviour.count > 1 else ""
+    if behaviour.type is BehaviourType.EXEC:
+        return f"ran {behaviour.key}{f': {command(behaviour.example)}' if behaviour.example else ''}{times}"
+    return f"connected {behaviour.key}{times}"
+
+
+def others(incident: Incident) -> str:
+    """Return what the replicas that it was compared with did."""
+    if not incident.compared:
+        return "no peers to compare with"
+    if not incident.sharing:
+        return "its only peer never did" if incident.compared == 1 else f"none of {incident.compared} peers did"
+    return f"{incident.sharing} of {incident.compared} peers did, too"
+
+
+def _some(texts: Sequence[str], what: str) -> str:
+    more = len(texts) - SHOWN
+    return "; ".join(texts[:SHOWN]) + (f"; and {more} more {what}" if more > 0 else "")

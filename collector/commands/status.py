@@ -1,0 +1,59 @@
+"""`peerwatch status`: how the collector and its agents are."""
+
+import sys
+
+from google.protobuf import json_format
+from peerwatch.v1 import query_pb2
+
+from collector.client import DEFAULT_SERVER, TIMEOUT_S, asking
+from collector.commands.options import ListOutput, OutputOption, ServerOption
+from collector.commands.show import clock
+from collector.messages import nanoseconds
+from collector.terminal import Cell, json_line, print_line, print_table
+
+__all__ = ["status"]
+
+
+def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOutput.TABLE) -> None:
+    """Say how the collector and its agents are: events, losses by reason, and what was refused.
+
+    \b
+    Examples:
+      peerwatch status
+      peerwatch status --output json
+    """  # noqa: D301 — \b is Typer's mark for lines to keep
+    with asking(server) as stub:
+        answer = stub.GetStatus(query_pb2.GetStatusRequest(), timeout=TIMEOUT_S)
+    if output is ListOutput.JSON:
+        line = json_format.MessageToJson(answer, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False)
+        sys.stdout.write(json_line(line) + "\n")
+        return
+    print_line([f"collector {answer.version}, since {clock(nanoseconds(answer.started))}"])
+    print_line(
+        [
+            f"{answer.events} events, {answer.archived_bytes / 1e6:.1f} MB archived, {answer.workloads} workloads, ",
+            Cell(f"{answer.alerts} alerts", "bold red" if answer.alerts else ""),
+        ]
+    )
+    if answer.refused:
+        print_line(["refused and counted: ", ", ".join(f"{name} {answer.refused[name]}" for name in sorted(answer.refused))])
+    print_line([])
+    if not answer.agents:
+        print_line(["no agent has sent events yet: start one with peerwatch-agent run --collector HOST:PORT"])
+        return
+    print_table(
+        ["CLUSTER", "NODE", "AGENT", "STATE", "LAST BATCH", "EVENTS", "LOST"],
+        [
+            [
+                each.cluster,
+                each.node,
+                each.version,
+                Cell("connected", "green") if each.connected else Cell("gone", "yellow"),
+                clock(nanoseconds(each.last_batch)),
+                str(each.events),
+                ", ".join(f"{reason} {each.lost[reason]}" for reason in sorted(each.lost)) or "0",
+            ]
+            for each in answer.agents
+        ],
+        right=["EVENTS"],
+    )

@@ -1,0 +1,118 @@
+"""What follows from surprise, peers and context: say it at once, wait whether the peers follow, or let it be."""
+
+import enum
+from dataclasses import dataclass
+
+from collector.detect.context import Level
+
+__all__ = ["DEFAULT_LIMITS", "Action", "Case", "Limits", "Verdict", "decide", "must_wait", "weight"]
+
+FOLLOWED = 0.5
+"""More than this share of the peers must show a behaviour, too, for it to be what the workload does: the majority."""
+
+
+class Action(enum.IntEnum):
+    """What to do with a case."""
+
+    ACCEPT = 0
+    """Nothing to say; the sighting supports the behaviour."""
+    HOLD = 1
+    """Say nothing yet: peers may follow."""
+    NOTE = 2
+    """Worth a line: all do it, or a person did."""
+    RAISE = 3
+    """An alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where the lines are drawn; all are probabilities of meeting something so odd in normal life."""
+
+    at_once: float = 0.01
+    """Odd enough to be said without waiting for peers. Met by a suspicious tool after some 15 executions of a settled
+    workload, by a neutral one never: most of what is new and neutral is a job that the peers run seconds later."""
+    after_hold: float = 0.01
+    """Odd enough after the peers had their time: 50 observations without a singleton."""
+    settled: float = 0.02
+    """Probability of anything new at all below which a workload counts as settled: nothing but the known bad is said at once
+    before. 25 observations without a singleton."""
+    alone: float = 0.001
+    """The same where there are fewer than two peers: nobody could have followed, so ten times as much history is asked for."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One behaviour that one replica shows for the first time."""
+
+    novelty: float
+    """Probability of something new in the workload (`surprise`)."""
+    level: Level
+    compared: int
+    sharing: int
+    """Compared replicas that show it, too."""
+    unsuspected: int
+    """Those of them that were not reported for it."""
+    supporters: int
+    """Replicas, past ones included, that showed it and were not suspected."""
+    known: int
+    """Replicas ever seen, without this one."""
+    starting: bool
+    """The replica was starting when it showed the behaviour."""
+    person: bool
+    """It came from outside of the container (kubectl exec, a probe, a hook)."""
+    held: bool
+    """The hold is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do, and how probable such a case is in normal life."""
+
+    action: Action
+    probability: float
+    followed: bool
+    """Most of the peers do it, too."""
+
+
+_FACTOR = {Level.ROUTINE: 10.0, Level.NEUTRAL: 1.0, Level.SUSPICIOUS: 0.3, Level.STRONG: 0.1, Level.KNOWN_BAD: 1e-4}
+"""How much likelier than in an attack each kind of novelty is in normal life, as odds: a new download tool is seen in benign
+rollouts, too (some three times as rare), a file executed that was written after the start hardly ever."""
+
+
+def must_wait(level: Level, *, starting: bool, held: bool) -> bool:
+    """Return whether a case is held whatever its numbers are, so that nobody need work them out."""
+    return not held and level < Level.KNOWN_BAD and (starting or level < Level.SUSPICIOUS)
+
+
+def weight(case: Case) -> float:
+    """Return how probable a case is in normal life: novelty, what the other replicas say, and context, multiplied."""
+    probability = case.novelty
+    if case.supporters:
+        # Rule of succession: the next replica to do it is as likely as the share of those that did.
+        probability = max(probability, (case.supporters + 0.5) / (case.known + 1))
+    return float(min(1.0, probability * _FACTOR[case.level]))
+
+
+def decide(case: Case, limits: Limits) -> Verdict:
+    """Return the verdict on a case; the same case is decided again when its hold is over."""
+    followed = case.unsuspected > FOLLOWED * case.compared
+    probability = weight(case)
+    return Verdict(_action(case, limits, probability, followed=followed), probability, followed)
+
+
+def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -> Action:
+    if case.level >= Level.KNOWN_BAD:
+        action = Action.NOTE if followed else Action.RAISE
+        return Action.HOLD if case.starting and not case.held else action
+    if not case.held:
+        settled = case.novelty <= limits.settled
+        at_once = settled and not followed and case.level >= Level.SUSPICIOUS and not case.starting and case.compared >= 2
+        return Action.RAISE if at_once and probability <= limits.at_once else Action.HOLD
+    limit = limits.after_hold if case.compared >= 2 else limits.alone
+    looked = case.person and case.level < Level.SUSPICIOUS
+    if not followed and probability <= limit and not looked:
+        return Action.RAISE
+    return Action.NOTE if followed or (case.person and not case.starting) else Action.ACCEPT

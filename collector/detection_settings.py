@@ -1,0 +1,47 @@
+"""What can be set about detection, with the reason of each default."""
+
+from dataclasses import dataclass
+
+from peerwatch.columns import NANOSECONDS
+
+from collector.detect.decision import DEFAULT_LIMITS, Limits
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Durations are seconds of event time."""
+
+    hold: float = 30
+    """How long something new is held that is not odd enough to be said at once. Long enough for a job, a reload or a rollout's
+    next replica to follow, short enough to stay below a minute to detect."""
+    rollout_holds: int = 3
+    """How many holds something new waits in a revision that has fewer than two other replicas: rollouts start one pod at a time
+    and a pod is ready after seconds to a minute."""
+    startup: float = 20
+    """How long a replica counts as starting: entrypoints, migrations and first connections are compared when the peers have
+    started, too."""
+    cool_down: float = 900
+    """What was told with severity HIGH or above is told again after this long at the earliest, when it goes on: 15 minutes, as
+    in the published evaluations. What is milder is told once."""
+    gather: float = 0.1
+    """How long an incident gathers what belongs to it before it is first said: a command's whole chain in one message. A tenth
+    of the second within which an alert should be out."""
+    limits: Limits = DEFAULT_LIMITS
+    """Where the lines of the verdict are drawn."""
+    most_workloads: int = 20_000
+    """Containers of workloads kept (the longest unseen are forgotten): several times the largest clusters."""
+    most_replicas: int = 256
+    """Replicas kept one by one per container; those unseen longest become history numbers. No verdict has more peers."""
+    most_behaviours: int = 2_000
+    """Behaviours kept per container: ten times what a busy real workload shows. Above, an eighth with the least
+    support goes."""
+    most_open_incidents: int = 10_000
+    """Incidents that may still grow; the oldest are closed."""
+    evidence: int = 8
+    """Events kept per behaviour and replica of an incident."""
+
+    def nanoseconds(self, seconds: float) -> int:
+        """Return one of the durations in the unit of events."""
+        return int(seconds * NANOSECONDS)

@@ -1,0 +1,32 @@
+"""One behaviour judged on one replica: what incidents are made of."""
+
+from dataclasses import dataclass
+
+from collector.behaviours import Behaviour
+from collector.detect.context import Context
+from collector.records import IncidentKind, Severity
+from collector.sightings import Group, Replica
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One behaviour judged on one replica."""
+
+    group: Group
+    replica: Replica
+    behaviour: Behaviour
+    time: int
+    """When it could be said, nanoseconds."""
+    first_event: int
+    severity: Severity
+    score: float
+    kind: IncidentKind
+    compared: int
+    sharing: int
+    earlier: int
+    """Replicas of the past that are known besides the compared ones."""
+    supporters: int
+    context: Context
+    followed: bool

@@ -1,0 +1,112 @@
+"""All groups (containers of workloads) and the table of their sightings, within bounds."""
+
+from dataclasses import dataclass
+
+from peerwatch.subjects import ContainerKind, Subject
+
+from collector import judging
+from collector.behaviours import Behaviour
+from collector.detection_settings import Settings
+from collector.records import WorkloadKey
+from collector.sightings import Group, Replica, SightingTable
+
+__all__ = ["Counters", "Groups", "Place", "place_of"]
+
+Place = tuple[WorkloadKey, str]
+"""Workload and container: what names a group."""
+
+
+def place_of(subject: Subject) -> Place:
+    """Return whose group a subject belongs to."""
+    pod = subject.pod
+    return WorkloadKey(subject.cluster, pod.namespace, pod.workload.kind, pod.workload.name), subject.container.name
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was not analysed, and what had to be forgotten."""
+
+    events: int = 0
+    unresolved: int = 0
+    """Events of which nobody could say whose they are."""
+    folded_replicas: int = 0
+    dropped_behaviours: int = 0
+    forgotten_workloads: int = 0
+
+
+class Groups:
+    """Finds, adds and forgets groups, replicas and behaviours."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.counters = Counters()
+        self.table = SightingTable()
+        self.by_place: dict[Place, Group] = {}
+
+    def group(self, place: Place, kind: ContainerKind, time: int) -> Group:
+        """Return a group, adding it when it is new."""
+        group = self.by_place.get(place)
+        if group is None:
+            if len(self.by_place) >= self.settings.most_workloads:
+                self._forget_one()
+            group = self.by_place[place] = Group(*place, kind, time)
+        return group
+
+    def by_workload(self) -> dict[WorkloadKey, list[Group]]:
+        """Return the groups of each workload."""
+        found: dict[WorkloadKey, list[Group]] = {}
+        for group in self.by_place.values():
+            found.setdefault(group.workload, []).append(group)
+        return found
+
+    def see(self, subject: Subject, behaviour: Behaviour, time: int) -> tuple[int, bool]:
+        """Return the sighting of a behaviour on a replica, and whether it has to be judged: it is new and not learned."""
+        pod = subject.pod
+        group = self.group(place_of(subject), subject.container.kind, time)
+        record = Replica(pod.uid or pod.name, pod.name, subject.node, pod.revision, pod.created_at, time)
+        replica = group.replica(record)
+        index = group.entry(behaviour.type, behaviour.key, behaviour.example, behaviour.parent)
+        entry = group.entries[index]
+        known = entry.rows.get(replica)
+        if known is not None:
+            return known, False
+        learned = entry.accepted or (
+            (len(entry.rows) > 0 or entry.past_replicas > 0)
+            and judging.is_learned(entry, self.table, judging.running_replicas(group, self.table, time))
+        )
+        row = group.sight(self.table, replica, index, time)
+        self._make_room(group, replica, index)
+        return row, not learned
+
+    def find(self, subject: Subject, behaviour: Behaviour) -> int:
+        """Return a known sighting, -1 when it is new."""
+        group = self.by_place.get(place_of(subject))
+        if group is None:
+            return -1
+        replica, entry = group.by_uid.get(subject.pod.uid or subject.pod.name), group.find(behaviour.type, behaviour.key)
+        return -1 if replica is None or entry is None else entry.rows.get(replica, -1)
+
+    def _make_room(self, group: Group, replica: int, index: int) -> None:
+        if len(group.replicas) > self.settings.most_replicas:
+            oldest = min(
+                (each for each in group.replicas if each != replica), key=lambda each: (self._last(group.replicas[each]), each)
+            )
+            group.fold_replica(self.table, oldest)
+            self.counters.folded_replicas += 1
+        if len(group.entries) > self.settings.most_behaviours:
+            many = max(1, self.settings.most_behaviours // 8)
+            self.counters.dropped_behaviours += group.drop_entries(self.table, many, keep=index)
+
+    def _last(self, replica: Replica) -> int:
+        return max((int(self.table.last[row]) for row in replica.rows), default=replica.first)
+
+    def _forget_one(self) -> None:
+        def last(item: tuple[Place, Group]) -> tuple[int, Place]:
+            rows = item[1].rows()
+            return int(self.table.last[rows].max(initial=0)), item[0]
+
+        place, group = min(self.by_place.items(), key=last)
+        for row in group.rows().tolist():
+            self.table.remove(row)
+        del self.by_place[place]
+        self.counters.forgotten_workloads += 1

@@ -1,0 +1,275 @@
+"""The way of a batch once it is received: bounds, journal, detection, state. All of it runs in one worker thread.
+
+The journal is what is acknowledged; the state follows a few times a second and says up to which sequence number it did. What
+the journal has beyond that is given to detection again when a collector starts, so each batch counts exactly once.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from peerwatch import wire
+from peerwatch.columns import EventColumns, EventKind
+from peerwatch.v1 import ingest_pb2
+
+from collector.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
+from collector.analysis import Analysis
+from collector.archive import Snapshot
+from collector.counters import Counters
+from collector.errors import StorageError
+from collector.journal import Journal, JournalRecord, ReadReport, Segment, read_segment
+from collector.records import (
+    BaselineEntry,
+    Incident,
+    ReplicaRecord,
+    SightingRecord,
+    WorkloadKey,
+    WorkloadSummary,
+)
+from collector.selection import Selection
+from collector.state import ArchiveFile, Flush, NodeRecord, State
+from collector.state.sessions import Sessions
+
+__all__ = ["Pipeline", "Received", "StoredBatch"]
+
+LOG = logging.getLogger(__name__)
+
+NODES_MAX = 10_000
+"""Nodes that are known at a time; Kubernetes supports clusters of 5,000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One batch as it came; `time` is the collector's clock, nanoseconds since 1970."""
+
+    time: int
+    hello: ingest_pb2.Hello
+    batch: ingest_pb2.EventBatch
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """What became of a batch: the last sequence number on disk, or nothing was stored and `error` says why."""
+
+    acknowledged: int = 0
+    error: str = ""
+
+
+class Pipeline:
+    """Owns journal, detection and the writing side of the state. Not thread safe."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        state: State,
+        analysis: Analysis,
+        counters: Counters,
+        bounds: Bounds | None = None,
+        nodes_max: int = NODES_MAX,
+    ) -> None:
+        self._journal = journal
+        self._state = state
+        self._analysis = analysis
+        self._counters = counters
+        self._bounds = bounds or Bounds()
+        self._sessions = Sessions(state.nodes(), nodes_max=nodes_max)
+        # Taken from detection or made by it, and not yet in the state. Bounded by what detection itself keeps.
+        self._replicas: dict[tuple[object, ...], ReplicaRecord] = {}
+        self._sightings: dict[tuple[object, ...], SightingRecord] = {}
+        self._incidents: dict[str, Incident] = {}
+
+    def recover(self) -> ReadReport:
+        """Bring detection to where the last run ended: from the state, then from the journal beyond it."""
+        sealed = self._state.sealed()
+        for segment in self._journal.closed:
+            if segment.number in sealed:  # the last run ended between sealing and removing it
+                self._journal.remove(segment)
+        self._analysis.restore(self._state.replicas(), self._state.sightings(), self._state.incidents())
+        report = ReadReport()
+        for segment in self._journal.closed:
+            with segment.path.open("rb") as file:
+                for record in read_segment(file, report):
+                    self._replay(record)
+        if report.damaged:
+            LOG.warning(
+                "the journal was damaged in %d places, %d bytes: those batches are lost unless their agent still has them",
+                report.damaged,
+                report.damaged_bytes,
+            )
+            self._counters.add("journal_damaged", report.damaged)
+        return report
+
+    def _replay(self, record: JournalRecord) -> None:
+        hello, batch = record.hello, record.batch
+        if batch.sequence <= self._sessions.last_sequence(hello.cluster, hello.node, hello.session):
+            return
+        try:
+            table = wire.decode(batch.columns)
+        except ValueError:
+            LOG.exception("a batch of the journal cannot be read: batch %d of node %s", batch.sequence, hello.node)
+            self._counters.add("journal_damaged")
+            return
+        self._note(self._advance(record.received))
+        self._take(hello, batch.sequence, record.received, table)
+
+    def last_sequence(self, hello: ingest_pb2.Hello) -> int:
+        """Return the last stored sequence number of a session."""
+        return self._sessions.last_sequence(hello.cluster, hello.node, hello.session)
+
+    def admits(self, hello: ingest_pb2.Hello) -> bool:
+        """Say whether one more node may send, or this one is known."""
+        return self._sessions.admits(hello.cluster, hello.node)
+
+    def store(self, received: Sequence[Received]) -> tuple[list[StoredBatch], list[Incident]]:
+        """Store batches with one write to disk, then let detection see them.
+
+        Returns:
+            what became of each batch, in their order, and the incidents that they caused.
+        """
+        tables: list[tuple[Received, EventColumns]] = []
+        last: dict[tuple[str, str, str], int] = {}
+        for each in received:
+            key = (each.hello.cluster, each.hello.node, each.hello.session)
+            before = last.get(key, self.last_sequence(each.hello))
+            if not before < each.batch.sequence <= SEQUENCE_MAX:
+                self._counters.add("duplicate_batch" if each.batch.sequence <= before else "bad_sequence")
+                last[key] = before
+                continue
+            self._counters.add("sequence_gap", each.batch.sequence - before - 1)
+            tables.append((each, self._admit(each)))
+            last[key] = each.batch.sequence
+        try:
+            self._journal.append([_record(each, table) for each, table in tables])
+        except StorageError as error:
+            LOG.error("%s", error)  # noqa: TRY400 — the text says it all
+            self._counters.add("journal_write_failed")
+            return [StoredBatch(error=str(error))] * len(received), []
+        incidents: list[Incident] = []
+        for each, table in tables:
+            incidents += self._take(each.hello, each.batch.sequence, each.time, table)
+        outcomes = [
+            StoredBatch(acknowledged=last[each.hello.cluster, each.hello.node, each.hello.session]) for each in received
+        ]
+        return outcomes, incidents
+
+    def _admit(self, received: Received) -> EventColumns:
+        try:
+            return admit(received.batch, received.hello, now=received.time, bounds=self._bounds, counters=self._counters)
+        except RefusedError as refused:
+            LOG.warning("batch %d of node %r refused: %s", received.batch.sequence, received.hello.node, str(refused)[:500])
+            self._counters.add(refused.reason)
+            # The number is stored without events and acknowledged: a resent batch would be as wrong.
+            return wire.decode(ingest_pb2.EventColumns())
+
+    def _take(self, hello: ingest_pb2.Hello, sequence: int, time: int, table: EventColumns) -> list[Incident]:
+        """Count a batch that is in the journal and give it to detection."""
+        lost: dict[str, int] = {}
+        for reason, count in zip(table.losses.reason.tolist(), table.losses.count.tolist(), strict=True):
+            name = table.strings[reason][:64]
+            lost[name] = lost.get(name, 0) + count
+        self._sessions.stored(
+            hello.cluster,
+            hello.node,
+            hello.session,
+            sequence=sequence,
+            version=hello.agent_version,
+            now=time,
+            events=int(np.count_nonzero(table.kind != EventKind.LOSS)),
+            lost=lost,
+        )
+        if not len(table):
+            return []
+        try:
+            incidents = self._analysis.observe(table)
+        except Exception:  # a fault in detection must not stop the taking in of events
+            LOG.exception("detection failed on batch %d of node %r; its events are stored", sequence, hello.node)
+            self._counters.add("detection_failed")
+            return []
+        return self._note(incidents)
+
+    def _advance(self, now: int) -> list[Incident]:
+        try:
+            return self._analysis.advance(now)
+        except Exception:
+            LOG.exception("detection failed to advance")
+            self._counters.add("detection_failed")
+            return []
+
+    def _note(self, incidents: list[Incident]) -> list[Incident]:
+        self._incidents.update((each.id, each) for each in incidents)
+        return incidents
+
+    def tick(self, now: int) -> list[Incident]:
+        """Let time pass: release held findings, write the state, close a full segment. Returns new incidents."""
+        incidents = self._note(self._advance(now))
+        try:
+            self.flush()
+        except StorageError as error:
+            LOG.error("%s", error)  # noqa: TRY400
+            self._counters.add("state_write_failed")
+        self._journal.rotate(now)
+        return incidents
+
+    def flush(self) -> None:
+        """Write what changed to the state.
+
+        Raises:
+            StorageError: it stays in memory and is written the next time.
+        """
+        changes = self._analysis.take_changes()
+        for replica in changes.replicas:
+            self._replicas[replica.workload, replica.container, replica.pod_uid] = replica
+        for seen in changes.sightings:
+            self._sightings[seen.workload, seen.container, seen.pod_uid, seen.type, seen.key] = seen
+        nodes = self._sessions.changed()
+        if not (self._replicas or self._sightings or self._incidents or nodes):
+            return
+        self._state.write(
+            Flush(list(self._replicas.values()), list(self._sightings.values()), list(self._incidents.values()), nodes)
+        )
+        for pending in (self._replicas, self._sightings, self._incidents):
+            pending.clear()
+        self._sessions.written()
+
+    def rotate(self, now: int) -> None:
+        """Close the open segment, whatever its size."""
+        self._journal.rotate(now, force=True)
+
+    def closed_segments(self) -> tuple[Segment, ...]:
+        """Return the segments that wait to be sealed."""
+        return self._journal.closed
+
+    def sealed(self, segment: Segment, files: Sequence[ArchiveFile], now: int) -> None:
+        """Take note that the archive holds a segment, and remove it.
+
+        Raises:
+            StorageError: the segment stays, and can be sealed again.
+        """
+        self.flush()  # first: recovery would miss what only this segment still says
+        self._state.seal(segment.number, files, now)
+        self._journal.remove(segment)
+
+    def snapshot(self, selection: Selection) -> Snapshot:
+        """Return what a scan reads: consistent, since nothing is sealed meanwhile."""
+        return Snapshot(self._state.files(selection.since, selection.until), self._journal.open_all())
+
+    def workloads(self) -> list[WorkloadSummary]:
+        """Return all workloads."""
+        return self._analysis.workloads()
+
+    def baseline(self, workload: WorkloadKey, container: str) -> list[BaselineEntry]:
+        """Return a workload's behaviours."""
+        return self._analysis.baseline(workload, container)
+
+    def nodes(self) -> list[NodeRecord]:
+        """Return all nodes."""
+        return self._sessions.nodes()
+
+
+def _record(received: Received, table: EventColumns) -> JournalRecord:
+    batch = received.batch
+    if len(table) != batch.columns.rows:
+        batch = ingest_pb2.EventBatch(sequence=batch.sequence, columns=wire.encode(table))
+    return JournalRecord(received.time, received.hello, batch)

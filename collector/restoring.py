@@ -1,0 +1,69 @@
+"""Starting again from what was saved: replicas, sightings, and the incidents that say which sightings are suspected."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from peerwatch.columns import ProcessFlag
+from peerwatch.subjects import ContainerKind
+
+from collector.behaviours import Behaviour
+from collector.groups import Groups
+from collector.records import Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
+from collector.sightings import Group, Replica, Standing
+from collector.verdicts import Verdicts
+
+__all__ = ["restore"]
+
+_STANDING = {Severity.INFO: Standing.PERSON, Severity.LOW: Standing.MILD}
+
+_Told = tuple[WorkloadKey, str, str, str]
+"""Workload, container, pod and key of what an incident holds against a replica."""
+
+
+def restore(
+    groups: Groups,
+    verdicts: Verdicts,
+    replicas: Iterable[ReplicaRecord],
+    sightings: Iterable[SightingRecord],
+    incidents: Iterable[Incident],
+) -> None:
+    """Fill empty groups and verdicts."""
+    for each in sorted(replicas, key=lambda each: (each.first_seen, each.pod_uid)):
+        group = groups.group((each.workload, each.container), ContainerKind.APP, each.first_seen)
+        group.replica(Replica(each.pod_uid, each.pod, each.node, each.revision, each.created_at, each.first_seen))
+        verdicts.now = max(verdicts.now, each.last_seen)
+    told: dict[_Told, Severity] = {}
+    alerts: dict[str, Incident] = {}
+    for incident in incidents:
+        if incident.severity > Severity.INFO:
+            alerts[incident.id] = incident
+        for replica in incident.replicas:
+            for shown in incident.behaviours:
+                place = (incident.workload, replica.container, replica.uid, shown.key)
+                told[place] = max(incident.severity, told.get(place, Severity.INFO))
+    for incident in alerts.values():
+        verdicts.count_alert(incident)
+    for saved in sorted(sightings, key=lambda each: (each.first_seen, each.pod_uid, each.type, each.key)):
+        known = groups.by_place.get((saved.workload, saved.container))
+        if known is not None and saved.pod_uid in known.by_uid:
+            _restore_one(groups, verdicts, known, saved, told)
+    groups.table.dirty[:] = False
+
+
+def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: SightingRecord, told: dict[_Told, Severity]) -> None:
+    table, replica = groups.table, group.by_uid[saved.pod_uid]
+    entry = group.entry(saved.type, saved.key, saved.example, saved.parent)
+    if replica in group.entries[entry].rows:
+        return
+    row = group.sight(table, replica, entry, saved.first_seen)
+    table.apply(np.array([row]), np.array([saved.count]), np.array([saved.last_seen]))
+    severity = told.get((group.workload, group.container, saved.pod_uid, saved.key))
+    if severity is not None:
+        table.standing[row] = _STANDING.get(severity, Standing.FLAGGED)
+    elif saved.first_seen > verdicts.now - verdicts.settings.nanoseconds(verdicts.settings.hold):
+        # It may have been held when the collector stopped.
+        program, _, target = saved.key.partition(" -> ")
+        exe = program.partition(" <- ")[0].removesuffix(" (injected)")
+        flags = 1 << ProcessFlag.INJECTED if saved.key.endswith(" (injected)") else 0
+        behaviour = Behaviour(saved.type, saved.key, exe, saved.parent, target, flags, saved.example)
+        verdicts.resume(row, behaviour, saved.first_seen)

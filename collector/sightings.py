@@ -1,0 +1,281 @@
+"""What was seen: per container of a workload its replicas, its behaviours, and which replica showed which.
+
+Sightings are rows of numpy columns, so that counting a batch is one array operation and a case is judged on slices. All is
+bounded: replicas that are long gone and behaviours that hardly anybody supports are folded into history numbers or dropped.
+"""
+
+import enum
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from peerwatch.subjects import ContainerKind
+
+from collector import behaviour_keys
+from collector.records import BehaviourType, WorkloadKey
+
+__all__ = ["Entry", "Group", "Replica", "SightingTable", "Standing"]
+
+I64 = npt.NDArray[np.int64]
+
+START_SEEN = 120 * 1_000_000_000
+"""Nanoseconds from a pod's creation within which its first event belongs to its start: scheduling and pulling an image."""
+
+MOST_NODES = 64
+MOST_REVISIONS = 16
+"""Node names and revisions kept per behaviour: enough to show, whatever the cluster's size."""
+
+
+class Standing(enum.IntEnum):
+    """What is thought of a sighting."""
+
+    ACCEPTED = 0
+    PENDING = 1
+    """Held: peers may still follow."""
+    FLAGGED = 2
+    """Reported: supports nothing."""
+    PERSON = 3
+    """Somebody's `kubectl exec`: says nothing about what the workload does."""
+    MILD = 4
+    """Reported because it was new and for nothing else: teaches nothing, but is a sign of how often something is new here."""
+
+
+_COLUMNS: tuple[tuple[str, type[np.generic]], ...] = (
+    ("replica", np.int64),
+    ("behaviour", np.int64),
+    ("type", np.int64),
+    ("source", np.int64),
+    ("count", np.int64),
+    ("first", np.int64),
+    ("last", np.int64),
+    ("standing", np.int64),
+    ("dirty", np.bool_),
+    ("hot", np.bool_),
+)
+
+
+class SightingTable:
+    """All sightings of all workloads, one per row; rows of what was dropped are used again.
+
+    `replica` and `behaviour` are ids within the sighting's group. `dirty`: changed since it was last saved. `hot`: its events
+    are evidence that is still collected.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[int] = []
+        self._size = 0
+        self.removed: list[int] = []
+        """Rows that were removed since somebody cleared this list: who keeps notes on rows tears them up."""
+        self._columns: dict[str, npt.NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in _COLUMNS}
+        self.group: list[Group | None] = []
+
+    def __len__(self) -> int:
+        """Return how many sightings there are."""
+        return self._size - len(self._free)
+
+    def __getattr__(self, name: str) -> npt.NDArray[Any]:
+        """Return a column."""
+        try:
+            return self._columns[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def add(self, group: "Group", replica: int, behaviour: int, entry: "Entry", time: int) -> int:
+        """Add a sighting that was not counted yet and return its row."""
+        if self._free:
+            row = self._free.pop()
+            self.group[row] = group
+        else:
+            row = self._size
+            self._size += 1
+            self.group.append(group)
+            if row == len(self._columns["count"]):
+                self._columns = {name: np.concatenate([each, np.zeros_like(each)]) for name, each in self._columns.items()}
+        values = (replica, behaviour, int(entry.type), entry.source, 0, time, time, Standing.ACCEPTED, True, False)
+        for (name, _), value in zip(_COLUMNS, values, strict=True):
+            self._columns[name][row] = value
+        return row
+
+    def remove(self, row: int) -> None:
+        """Forget a sighting."""
+        self.group[row] = None
+        self._columns["dirty"][row] = self._columns["hot"][row] = False
+        self._free.append(row)
+        self.removed.append(row)
+
+    def apply(self, rows: I64, counts: I64, times: I64) -> None:
+        """Count events."""
+        np.add.at(self._columns["count"], rows, counts)
+        np.maximum.at(self._columns["last"], rows, times)
+        np.minimum.at(self._columns["first"], rows, times)
+        self._columns["dirty"][rows] = True
+
+
+@dataclass(slots=True)
+class Replica:
+    """One container of one pod."""
+
+    uid: str
+    pod: str
+    node: str
+    revision: str
+    created_at: int
+    first: int
+    rows: list[int] = field(default_factory=list)
+    """Its sightings."""
+
+    @property
+    def born(self) -> int:
+        """When its life begins for us: with its first event.
+
+        Not with the pod's creation: images are pulled for minutes, and a pod that runs when the agent comes shows what is usual
+        for it in its first observed seconds, too.
+        """
+        return self.first
+
+    @property
+    def start_seen(self) -> bool:
+        """Whether its start was observed: only then its start can be compared with others' starts."""
+        return self.first - self.created_at < START_SEEN or not self.created_at
+
+
+@dataclass(slots=True)
+class Entry:
+    """One behaviour of a group."""
+
+    type: BehaviourType
+    key: str
+    example: tuple[str, ...]
+    parent: str
+    source: int
+    """Who does it, as a number: the parent of an exec, the program of a connect."""
+    rows: dict[int, int] = field(default_factory=dict)
+    """Replica id → sighting."""
+    nodes: set[str] = field(default_factory=set)
+    revisions: dict[str, None] = field(default_factory=dict)
+    past_replicas: int = 0
+    """Replicas that were folded into history."""
+    past_count: int = 0
+    past_first: int = 0
+    past_last: int = 0
+    accepted: bool = False
+    """Most of the peers did it when it was judged: the workload's own change."""
+
+    def seen_by(self, replica: int, row: int, node: str, revision: str) -> None:
+        """Note that a replica shows it."""
+        self.rows[replica] = row
+        if len(self.nodes) < MOST_NODES:
+            self.nodes.add(node)
+        if revision and len(self.revisions) < MOST_REVISIONS:
+            self.revisions[revision] = None
+
+
+def _number(text: str) -> int:
+    """Return a number for a text, the same in every run; 62 bits, so that two texts of one group do not meet."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()) >> 2
+
+
+class Group:
+    """One container of a workload: what its replicas are compared within."""
+
+    def __init__(self, workload: WorkloadKey, container: str, kind: ContainerKind, first: int) -> None:
+        self.workload = workload
+        self.container = container
+        self.kind = kind
+        self.first = first
+        self.replicas: dict[int, Replica] = {}
+        self.entries: dict[int, Entry] = {}
+        self.by_uid: dict[str, int] = {}
+        self.by_key: dict[tuple[BehaviourType, str], int] = {}
+        self.past_replicas = 0
+        self.past_observations = dict.fromkeys(BehaviourType, 0)
+        self._next_replica = self._next_entry = 0
+        self.counted_running = -1, 0
+        """Event time in whole seconds, and how many replicas ran then."""
+        self._buffer: I64 = np.zeros(64, np.int64)
+        self._size = 0
+
+    def rows(self) -> I64:
+        """Return all sightings of the group."""
+        return self._buffer[: self._size]
+
+    def replica(self, record: Replica) -> int:
+        """Return the id of a replica, adding it when it is new."""
+        known = self.by_uid.get(record.uid)
+        if known is None:
+            known = self.by_uid[record.uid] = self._next_replica
+            self._next_replica += 1
+            self.replicas[known] = record
+        return known
+
+    def entry(self, kind: BehaviourType, key: str, example: Sequence[str], parent: str) -> int:
+        """Return the id of a behaviour, adding it when it is new; the first spelling of a path stays."""
+        name = (kind, behaviour_keys.merged(key))
+        known = self.by_key.get(name)
+        if known is None:
+            known = self.by_key[name] = self._next_entry
+            self._next_entry += 1
+            doer = parent if kind is BehaviourType.EXEC else key.partition(" -> ")[0]
+            self.entries[known] = Entry(kind, key, tuple(example), parent, _number(behaviour_keys.merged(doer)))
+        return known
+
+    def sight(self, table: SightingTable, replica: int, behaviour: int, time: int) -> int:
+        """Add a sighting and return its row."""
+        entry, record = self.entries[behaviour], self.replicas[replica]
+        row = table.add(self, replica, behaviour, entry, time)
+        record.rows.append(row)
+        entry.seen_by(replica, row, record.node, record.revision)
+        if self._size == len(self._buffer):
+            self._buffer = np.concatenate([self._buffer, np.zeros_like(self._buffer)])
+        self._buffer[self._size] = row
+        self._size += 1
+        return row
+
+    def fold_replica(self, table: SightingTable, replica: int) -> None:
+        """Turn a replica that is gone into history: its sightings become numbers of its behaviours."""
+        record = self.replicas.pop(replica)
+        del self.by_uid[record.uid]
+        self.past_replicas += 1
+        for row in record.rows:
+            entry = self.entries[int(table.behaviour[row])]
+            del entry.rows[replica]
+            count = int(table.count[row])
+            self.past_observations[entry.type] += count
+            entry.past_count += count
+            entry.past_first = min(entry.past_first or int(table.first[row]), int(table.first[row]))
+            entry.past_last = max(entry.past_last, int(table.last[row]))
+            if table.standing[row] == Standing.ACCEPTED:
+                entry.past_replicas += 1
+            table.remove(row)
+        self._collect_rows()
+
+    def _collect_rows(self) -> None:
+        rows = [row for replica in self.replicas.values() for row in replica.rows]
+        self._size = len(rows)
+        self._buffer = np.array(rows + [0] * max(64, len(rows)), np.int64)
+
+    def find(self, kind: BehaviourType, key: str) -> Entry | None:
+        """Return a known behaviour."""
+        known = self.by_key.get((kind, behaviour_keys.merged(key)))
+        return None if known is None else self.entries[known]
+
+    def drop_entries(self, table: SightingTable, many: int, *, keep: int) -> int:
+        """Forget behaviours with the least support, the longest unseen first, but not `keep`; return how many."""
+
+        def worth(behaviour: int) -> tuple[int, int, int]:
+            entry = self.entries[behaviour]
+            last = max((int(table.last[row]) for row in entry.rows.values()), default=entry.past_last)
+            return len(entry.rows) + entry.past_replicas, last, behaviour
+
+        unwanted = sorted((each for each in self.entries if each != keep), key=worth)[:many]
+        for behaviour in unwanted:
+            entry = self.entries.pop(behaviour)
+            del self.by_key[entry.type, behaviour_keys.merged(entry.key)]
+            for replica, row in entry.rows.items():
+                self.replicas[replica].rows.remove(row)
+                table.remove(row)
+        self._collect_rows()
+        return len(unwanted)

@@ -1,0 +1,89 @@
+"""Who sends: nodes with their counters, and the sessions in which their sequence numbers count. Bounded."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = ["NodeRecord", "SessionRecord", "Sessions"]
+
+SESSIONS_PER_NODE = 8
+"""Older ones are forgotten: an agent process has one session, and its predecessors are dead."""
+
+REASONS_PER_NODE = 32
+"""Loss reasons kept apart for one node; further ones count as OTHER, since the text is the node's."""
+
+OTHER = "OTHER"
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """How far one agent process got."""
+
+    session: str
+    last_sequence: int = 0
+    last_batch: int = 0
+    """Collector's clock, nanoseconds since 1970."""
+
+
+@dataclass(slots=True)
+class NodeRecord:
+    """One node that sends or sent events."""
+
+    cluster: str
+    node: str
+    version: str = ""
+    last_batch: int = 0
+    events: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    """Events by reason, as the node reported them."""
+    sessions: dict[str, SessionRecord] = field(default_factory=dict)
+
+
+class Sessions:
+    """All nodes; remembers which changed since they were last written."""
+
+    def __init__(self, nodes: Iterable[NodeRecord], *, nodes_max: int) -> None:
+        self._nodes = {(node.cluster, node.node): node for node in nodes}
+        self._nodes_max = nodes_max
+        self._changed: set[tuple[str, str]] = set()
+
+    def __len__(self) -> int:
+        """Return how many nodes are known."""
+        return len(self._nodes)
+
+    def nodes(self) -> list[NodeRecord]:
+        """Return all nodes, sorted."""
+        return [self._nodes[key] for key in sorted(self._nodes)]
+
+    def last_sequence(self, cluster: str, node: str, session: str) -> int:
+        """Return the last stored sequence number, 0 if there is none."""
+        known = self._nodes.get((cluster, node))
+        entry = known.sessions.get(session) if known else None
+        return entry.last_sequence if entry else 0
+
+    def admits(self, cluster: str, node: str) -> bool:
+        """Say whether this node is known or may still become so."""
+        return (cluster, node) in self._nodes or len(self._nodes) < self._nodes_max
+
+    def stored(
+        self, cluster: str, node: str, session: str, *, sequence: int, version: str, now: int, events: int, lost: dict[str, int]
+    ) -> None:
+        """Note that a batch is in the journal and was counted."""
+        known = self._nodes.setdefault((cluster, node), NodeRecord(cluster, node))
+        known.version, known.last_batch = version, now
+        known.events += events
+        for reason, count in lost.items():
+            name = reason if reason in known.lost or len(known.lost) < REASONS_PER_NODE else OTHER
+            known.lost[name] = known.lost.get(name, 0) + count
+        entry = known.sessions.setdefault(session, SessionRecord(session))
+        entry.last_sequence, entry.last_batch = sequence, now
+        if len(known.sessions) > SESSIONS_PER_NODE:
+            del known.sessions[min(known.sessions.values(), key=lambda each: each.last_batch).session]
+        self._changed.add((cluster, node))
+
+    def changed(self) -> list[NodeRecord]:
+        """Return the nodes that changed since `written`."""
+        return [self._nodes[key] for key in sorted(self._changed)]
+
+    def written(self) -> None:
+        """Forget what changed: it is on disk."""
+        self._changed.clear()

@@ -1,0 +1,272 @@
+"""Reads and writes the state. Writes come from one thread, reads from any."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from collector.errors import StorageError
+from collector.messages import incident_from_json, incident_to_json
+from collector.records import BehaviourType, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
+from collector.state import tables
+from collector.state.sessions import NodeRecord, SessionRecord
+
+__all__ = ["ArchiveFile", "Flush", "State"]
+
+ROWS_AT_ONCE = 500
+"""Rows of one INSERT: SQLite takes 32,766 parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """One sealed Parquet file; `path` is relative to the archive. Times are nanoseconds since 1970."""
+
+    path: str
+    segment: int
+    rows: int
+    bytes: int
+    min_time: int
+    max_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """What one transaction writes: absolute values, so that writing twice is the same as once."""
+
+    replicas: Sequence[ReplicaRecord] = ()
+    sightings: Sequence[SightingRecord] = ()
+    incidents: Sequence[Incident] = ()
+    nodes: Sequence[NodeRecord] = field(default=())
+
+
+class State:
+    """The state database of one collector.
+
+    Args:
+        url: a SQLAlchemy URL; `for_file` gives that of a SQLite file. Missing tables are made and old ones migrated.
+
+    Raises:
+        StorageError: the database cannot be opened or migrated.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        with self._storing("open"):
+            _migrate(self._engine)
+
+    @staticmethod
+    def for_file(path: Path) -> "State":
+        """Open the SQLite database of this file."""
+        return State(f"sqlite:///{path}")
+
+    def close(self) -> None:
+        """Give the connections back; the write-ahead log is merged into the file."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _storing(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            why = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise StorageError(
+                f"cannot {doing} the state database {self._engine.url.database}: {why}; check free space and permissions"
+            ) from error
+
+    def write(self, flush: Flush) -> None:
+        """Write in one transaction, on disk when it returns.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        with self._storing("write"), self._engine.begin() as connection:
+            _upsert(connection, tables.replicas, [_replica_row(each) for each in flush.replicas])
+            _upsert(connection, tables.sightings, [_sighting_row(each) for each in flush.sightings])
+            _upsert(connection, tables.incidents, [_incident_row(each) for each in flush.incidents])
+            for node in flush.nodes:
+                _write_node(connection, node)
+
+    def seal(self, segment: int, files: Sequence[ArchiveFile], now: int) -> None:
+        """Note that the archive holds a segment of the journal, in these files.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        with self._storing("write"), self._engine.begin() as connection:
+            _upsert(connection, tables.segments, [{"number": segment, "sealed_at": now}])
+            _upsert(connection, tables.archive_files, [_file_row(each) for each in files])
+
+    def sealed(self) -> set[int]:
+        """Return the numbers of the segments that the archive holds."""
+        with self._storing("read"), self._engine.connect() as connection:
+            return set(connection.scalars(select(tables.segments.c.number)))
+
+    def files(self, since: int = 0, until: int = 0) -> list[ArchiveFile]:
+        """Return the archive files with events from `since` to before `until` (0: no bound), oldest first."""
+        columns = tables.archive_files.c
+        query = select(tables.archive_files).where(columns.max_time >= since).order_by(columns.min_time, columns.path)
+        if until:
+            query = query.where(columns.min_time < until)
+        with self._storing("read"), self._engine.connect() as connection:
+            return [ArchiveFile(**row) for row in connection.execute(query).mappings()]
+
+    def archived_bytes(self) -> int:
+        """Return the size of the archive, bytes."""
+        with self._storing("read"), self._engine.connect() as connection:
+            return int(connection.scalar(select(func.coalesce(func.sum(tables.archive_files.c.bytes), 0))) or 0)
+
+    def replicas(self) -> list[ReplicaRecord]:
+        """Return all replicas."""
+        with self._storing("read"), self._engine.connect() as connection:
+            return [ReplicaRecord(**_with_workload(row)) for row in connection.execute(select(tables.replicas)).mappings()]
+
+    def sightings(self) -> Iterator[SightingRecord]:
+        """Yield all sightings."""
+        with self._storing("read"), self._engine.connect() as connection:
+            rows = connection.execution_options(yield_per=10_000).execute(select(tables.sightings)).mappings()
+            for row in rows:
+                values = _with_workload(row)
+                values["type"] = BehaviourType(values["type"])
+                values["example"] = tuple(json.loads(values["example"]))
+                yield SightingRecord(**values)
+
+    def incidents(
+        self, *, namespace: str = "", workload: str = "", at_least: Severity = Severity.INFO, limit: int = 0
+    ) -> list[Incident]:
+        """Return incidents, newest first; empty values do not filter, `limit` 0 is all."""
+        columns = tables.incidents.c
+        query = select(columns.json).where(columns.severity >= int(at_least)).order_by(columns.time.desc(), columns.id)
+        if namespace:
+            query = query.where(columns.namespace == namespace)
+        if workload:
+            query = query.where(columns.name == workload)
+        if limit:
+            query = query.limit(limit)
+        with self._storing("read"), self._engine.connect() as connection:
+            return [incident_from_json(text) for text in connection.scalars(query)]
+
+    def alerts(self) -> int:
+        """Return how many incidents are alerts."""
+        query = select(func.count()).where(tables.incidents.c.severity >= int(Severity.LOW))
+        with self._storing("read"), self._engine.connect() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def nodes(self) -> list[NodeRecord]:
+        """Return all nodes with their sessions and losses."""
+        with self._storing("read"), self._engine.connect() as connection:
+            nodes = {
+                (row["cluster"], row["node"]): NodeRecord(**row) for row in connection.execute(select(tables.nodes)).mappings()
+            }
+            for row in connection.execute(select(tables.losses)).mappings():
+                nodes[row["cluster"], row["node"]].lost[row["reason"]] = row["count"]
+            for row in connection.execute(select(tables.sessions)).mappings():
+                nodes[row["cluster"], row["node"]].sessions[row["session"]] = SessionRecord(
+                    row["session"], row["last_sequence"], row["last_batch"]
+                )
+        return list(nodes.values())
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: object) -> None:  # noqa: ANN401 — the driver's own type
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer
+            cursor.execute("PRAGMA synchronous=FULL")  # a journal segment is removed once the state is written
+            cursor.execute("PRAGMA busy_timeout=5000")  # milliseconds; a reader's checkpoint may take a moment
+            cursor.close()
+
+    return engine
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "collector.state:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _upsert(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows, or overwrite those with the same key."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        statement = insert(table).values(list(rows[begin : begin + ROWS_AT_ONCE]))
+        values = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+        connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=values))
+
+
+def _write_node(connection: Connection, node: NodeRecord) -> None:
+    key = {"cluster": node.cluster, "node": node.node}
+    _upsert(connection, tables.nodes, [{**key, "version": node.version, "last_batch": node.last_batch, "events": node.events}])
+    _upsert(connection, tables.losses, [{**key, "reason": reason, "count": count} for reason, count in node.lost.items()])
+    own = tables.sessions.c
+    connection.execute(
+        delete(tables.sessions).where(
+            own.cluster == node.cluster, own.node == node.node, own.session.not_in(list(node.sessions))
+        )
+    )
+    _upsert(
+        connection,
+        tables.sessions,
+        [
+            {**key, "session": each.session, "last_sequence": each.last_sequence, "last_batch": each.last_batch}
+            for each in node.sessions.values()
+        ],
+    )
+
+
+def _workload_row(key: WorkloadKey) -> dict[str, Any]:
+    return {"cluster": key.cluster, "namespace": key.namespace, "kind": key.kind, "name": key.name}
+
+
+def _with_workload(row: Any) -> dict[str, Any]:  # noqa: ANN401 — a row of any table
+    values = dict(row)
+    values["workload"] = WorkloadKey(*(values.pop(name) for name in ("cluster", "namespace", "kind", "name")))
+    return values
+
+
+def _replica_row(replica: ReplicaRecord) -> dict[str, Any]:
+    return _workload_row(replica.workload) | {
+        name: getattr(replica, name)
+        for name in ("container", "pod_uid", "pod", "node", "revision", "created_at", "first_seen", "last_seen")
+    }
+
+
+def _sighting_row(sighting: SightingRecord) -> dict[str, Any]:
+    return _workload_row(sighting.workload) | {
+        "container": sighting.container,
+        "pod_uid": sighting.pod_uid,
+        "type": int(sighting.type),
+        "key": sighting.key,
+        "count": sighting.count,
+        "first_seen": sighting.first_seen,
+        "last_seen": sighting.last_seen,
+        "example": json.dumps(sighting.example),
+        "parent": sighting.parent,
+    }
+
+
+def _incident_row(incident: Incident) -> dict[str, Any]:
+    return _workload_row(incident.workload) | {
+        "id": incident.id,
+        "revision": incident.revision,
+        "time": incident.time,
+        "severity": int(incident.severity),
+        "score": incident.score,
+        "json": incident_to_json(incident),
+    }
+
+
+def _file_row(file: ArchiveFile) -> dict[str, Any]:
+    return {name: getattr(file, name) for name in ("path", "segment", "rows", "bytes", "min_time", "max_time")}

@@ -1,0 +1,47 @@
+"""What happened, one line an event: time, replica, deed."""
+
+from peerwatch.columns import EventKind
+from peerwatch.jsonlines import format_time
+from peerwatch.subjects import Subject
+
+from collector.commands.show import command
+from collector.rows import EventRow
+from collector.terminal import Cell, print_line
+
+__all__ = ["Timeline", "whose"]
+
+
+def whose(subject: Subject) -> str:
+    """Return which container a subject is, for a person."""
+    if not subject.pod.name and not subject.container.name:
+        return f"node {subject.node}"
+    pod = f"{subject.pod.namespace}/{subject.pod.name}"
+    return f"{pod} {subject.container.name}".rstrip()
+
+
+class Timeline:
+    """Prints events as they are handed in; says the date when it changes."""
+
+    def __init__(self) -> None:
+        self._date = ""
+
+    def show(self, row: EventRow) -> None:
+        """Print one event."""
+        date, _, clock = format_time(row.time).rstrip("Z").partition("T")
+        if date != self._date:
+            print_line([Cell(f"{date} (UTC)", "bold")])
+            self._date = date
+        parts: list[str | Cell] = [Cell(clock[:12].ljust(12), "dim"), "  ", Cell(whose(row.subject), "cyan"), "  "]
+        if row.kind is EventKind.EXEC:
+            parts += [Cell("exec", "green"), f"     {row.exe}"]
+            if row.args and row.args != (row.exe,):
+                parts.append(f"  [{command(row.args)}]")
+            if row.parent_exe:
+                parts.append(Cell(f"  from {row.parent_exe}", "dim"))
+        elif row.kind is EventKind.CONNECT:
+            parts += [Cell("connect", "blue" if row.good else "yellow"), f"  {row.detail}", Cell(f"  by {row.exe}", "dim")]
+        else:
+            parts += [Cell(f"LOSS     {row.detail}", "bold red")]
+        if row.flags:
+            parts.append(Cell("  " + " ".join(flag.name for flag in row.flags), "magenta"))
+        print_line(parts)

@@ -1,0 +1,69 @@
+"""Time order from what is nearly in order: one recording with late lines, or several archive files side by side."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from peerwatch.columns import EventColumns
+
+__all__ = ["SLACK_NS", "Source", "in_order", "merge"]
+
+SLACK_NS = 5_000_000_000
+"""How late a line of a recording may be, nanoseconds (the contract of the event lines)."""
+
+
+def in_order(tables: Iterable[EventColumns], slack: int = SLACK_NS) -> Iterator[EventColumns]:
+    """Yield the events of one recording in time order; what is later than `slack` comes as early as it still can."""
+    held: EventColumns | None = None
+    newest = 0
+    for table in tables:
+        if not len(table):
+            continue
+        held = (table if held is None else EventColumns.concatenate([held, table])).sorted_by_time()
+        newest = max(newest, int(held.time[-1]))
+        ready = int(np.searchsorted(held.time, newest - slack, "left"))
+        if ready:
+            yield held.take(np.arange(ready))
+            held = held.take(np.arange(ready, len(held)))
+    if held is not None and len(held):
+        yield held
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tables in time order, none of their events before `begin`; opened when the merge comes to that time."""
+
+    begin: int
+    open: Callable[[], Iterator[EventColumns]]
+
+
+def merge(sources: Sequence[Source]) -> Iterator[EventColumns]:
+    """Yield all events in time order. Held in memory: one table of each source that overlaps the present time."""
+    waiting = sorted(sources, key=lambda source: source.begin, reverse=True)
+    heads: list[tuple[EventColumns, Iterator[EventColumns]]] = []
+    while waiting or heads:
+        # What all open sources have shown up to here can go out; a source that begins before must be opened first.
+        mark = min((int(table.time[-1]) for table, _ in heads), default=None)
+        if mark is None or (waiting and waiting[-1].begin <= mark):
+            _pull(heads, waiting.pop().open())
+            continue
+        ready: list[EventColumns] = []
+        rest: list[tuple[EventColumns, Iterator[EventColumns]]] = []
+        for table, following in heads:
+            split = int(np.searchsorted(table.time, mark, "right"))
+            if split:
+                ready.append(table if split == len(table) else table.take(np.arange(split)))
+            if split == len(table):
+                _pull(rest, following)
+            else:
+                rest.append((table.take(np.arange(split, len(table))) if split else table, following))
+        heads = rest
+        if ready:
+            yield EventColumns.concatenate(ready).sorted_by_time()
+
+
+def _pull(heads: list[tuple[EventColumns, Iterator[EventColumns]]], tables: Iterator[EventColumns]) -> None:
+    for table in tables:
+        if len(table):
+            heads.append((table, tables))
+            return

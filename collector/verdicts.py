@@ -1,0 +1,214 @@
+"""What is held, what was told and what is due: the way of a new sighting from its first event to an incident."""
+
+import dataclasses
+import heapq
+from dataclasses import dataclass, field
+
+from peerwatch.columns import NANOSECONDS
+
+from collector import judging
+from collector.behaviours import Behaviour
+from collector.detect import decision
+from collector.findings import Finding
+from collector.groups import Groups
+from collector.incidents import IncidentBook, OpenIncident
+from collector.losses import LossLog
+from collector.records import Evidence, Incident, Severity, WorkloadKey
+from collector.sightings import Group, Standing
+
+__all__ = ["Verdicts"]
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A sighting that is held or was told: its evidence is collected."""
+
+    row: int
+    behaviour: Behaviour
+    evidence: list[Evidence] = field(default_factory=list)
+    parent_pid: int = 0
+    holds: int = 0
+    finding: Finding | None = None
+    incident: OpenIncident | None = None
+
+
+class Verdicts:
+    """Judges sightings in event time and gathers the findings into incidents."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.settings = groups.settings
+        self.now = 0
+        self.losses = LossLog()
+        self.alerts: dict[WorkloadKey, int] = {}
+        """Alerts per workload, each incident once."""
+        self._table = groups.table
+        self._book = IncidentBook(self.settings.most_open_incidents)
+        self._watched: dict[int, _Watched] = {}
+        self._due: list[tuple[int, int, OpenIncident | _Watched]] = []
+        self._sequence = 0
+        self._out: list[Incident] = []
+
+    def take_out(self) -> list[Incident]:
+        """Return what was published since the last call."""
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def next_due(self) -> int | None:
+        """When something happens by itself, nanoseconds; None while nothing is waiting."""
+        return self._due[0][0] if self._due else None
+
+    def advance(self, now: int) -> None:
+        """Let event time come to `now`: what is due until then happens."""
+        while self._due and self._due[0][0] <= now:
+            time, _, which = heapq.heappop(self._due)
+            self.now = max(self.now, time)
+            if isinstance(which, OpenIncident):
+                which.scheduled = False
+                if which.changed:
+                    self._publish(which)
+            else:
+                self._wake(which)
+        self.now = max(self.now, now)
+
+    def hold(self, row: int, behaviour: Behaviour) -> None:
+        """Take a new sighting: it is judged with its first event."""
+        self._forget_removed()
+        self._table.standing[row] = Standing.PENDING
+        self._table.hot[row] = True
+        self._watched[row] = _Watched(row, behaviour)
+
+    def evidence(self, row: int, evidence: Evidence, parent_pid: int) -> None:
+        """Take one event of a watched sighting."""
+        watched, group = self._watched.get(row), self._table.group[row]
+        if watched is None or group is None:
+            self._table.hot[row] = False
+            return
+        told = watched.finding
+        if told is not None and evidence.time - told.time >= self._ns(self.settings.cool_down):
+            watched.evidence, watched.incident = [], None
+        if not watched.evidence:
+            watched.parent_pid = parent_pid
+        watched.evidence.append(evidence)
+        if len(watched.evidence) >= self.settings.evidence:
+            self._table.hot[row] = False
+        if self._table.standing[row] == Standing.PENDING:
+            if len(watched.evidence) == 1 and not watched.holds:
+                self._judge(group, row, watched, held=False)
+        elif watched.incident is not None:
+            watched.incident.add_evidence(group.replicas[int(self._table.replica[row])].uid, evidence)
+            self._publish_later(watched.incident)
+        elif told is not None:
+            self._tell(watched, dataclasses.replace(told, time=evidence.time, first_event=evidence.time))
+            self._later(self.now + self._ns(self.settings.cool_down), watched)
+
+    def resume(self, row: int, behaviour: Behaviour, since: int) -> None:
+        """Hold a saved sighting again that had not been decided when the collector stopped."""
+        self._table.standing[row] = Standing.PENDING
+        self._watched[row] = _Watched(row, behaviour)
+        self._later(since + self._ns(self.settings.hold), self._watched[row])
+
+    def count_alert(self, incident: Incident) -> None:
+        """Count an incident that is an alert."""
+        self.alerts[incident.workload] = self.alerts.get(incident.workload, 0) + 1
+
+    def _ns(self, seconds: float) -> int:
+        return self.settings.nanoseconds(seconds)
+
+    def _later(self, time: int, what: "OpenIncident | _Watched") -> None:
+        self._sequence += 1
+        heapq.heappush(self._due, (time, self._sequence, what))
+
+    def _forget_removed(self) -> None:
+        for row in self._table.removed:
+            self._watched.pop(row, None)
+        self._table.removed.clear()
+
+    def _wake(self, watched: _Watched) -> None:
+        """End a hold, or collect evidence again after a cool-down."""
+        self._forget_removed()
+        row = watched.row
+        group = self._table.group[row]
+        if group is None or self._watched.get(row) is not watched:
+            return  # dropped meanwhile, and its row may be another's by now
+        if self._table.standing[row] == Standing.PENDING:
+            watched.holds += 1
+            entry = group.entries[int(self._table.behaviour[row])]
+            running = judging.running_replicas(group, self._table, self.now)
+            if not entry.accepted and judging.is_learned(entry, self._table, running):
+                self._accept(row, Standing.ACCEPTED)  # meanwhile others settled it
+            else:
+                self._judge(group, row, watched, held=True)
+        else:
+            self._table.hot[row] = True
+
+    def _judge(self, group: Group, row: int, watched: _Watched, *, held: bool) -> None:
+        replica = group.replicas[int(self._table.replica[row])]
+        first = int(self._table.first[row])
+        accomplice = self._book.accomplice(group, replica, first, watched.parent_pid)
+        if accomplice is not None and accomplice.full:  # a scan of 65,535 ports is not judged port by port
+            accomplice.leave_out((group.container, replica.uid), first)
+            self._publish_later(accomplice)
+            self._accept(row, Standing.FLAGGED)
+            return
+        case = judging.Question(group, row, watched.behaviour, self.now, held, self._ns(self.settings.startup))
+        if accomplice is None and judging.must_wait(case, self._table):
+            self._later(self.now + self._ns(self.settings.hold), watched)
+            return
+        judgement = judging.judge(case, self._table, self.settings.limits)
+        action, finding = judgement.action, judgement.finding
+        if accomplice is not None and action in (decision.Action.HOLD, decision.Action.ACCEPT) and not finding.followed:
+            action = decision.Action.RAISE
+        else:
+            accomplice = None
+        waits = held and judgement.alone and action is not decision.Action.RAISE
+        if action is decision.Action.HOLD or (waits and watched.holds < self.settings.rollout_holds):
+            self._later(self.now + self._ns(self.settings.hold), watched)
+        elif action is decision.Action.ACCEPT:
+            self._accept(row, Standing.ACCEPTED)
+        elif action is decision.Action.NOTE:
+            group.entries[int(self._table.behaviour[row])].accepted |= finding.followed
+            self._tell(watched, finding)
+            self._accept(row, Standing.ACCEPTED if finding.followed else Standing.PERSON)
+        else:
+            mild = finding.severity is Severity.LOW and accomplice is None
+            self._table.standing[row] = Standing.MILD if mild else Standing.FLAGGED
+            self._tell(watched, finding)
+            if finding.severity >= Severity.HIGH:
+                self._later(self.now + self._ns(self.settings.cool_down), watched)
+
+    def _accept(self, row: int, standing: Standing) -> None:
+        self._table.standing[row] = standing
+        self._table.hot[row] = False
+        self._watched.pop(row, None)
+
+    def _tell(self, watched: _Watched, finding: Finding) -> None:
+        incident = self._book.join(finding, watched.parent_pid)
+        watched.finding, watched.incident = finding, incident
+        for evidence in watched.evidence:
+            incident.add_evidence(finding.replica.uid, evidence)
+        self._publish_later(incident)
+
+    def _publish_later(self, incident: OpenIncident) -> None:
+        """Say an incident soon; what goes on and on is said ever less often, after 1, 2, 4 … 64 s."""
+        if not incident.scheduled:
+            incident.scheduled = True
+            wait = NANOSECONDS << min(incident.revision - 1, 6) if incident.revision else self._ns(self.settings.gather)
+            self._later(self.now + wait, incident)
+
+    def _publish(self, incident: OpenIncident) -> None:
+        if not incident.revision:
+            incident.time = self.now
+        nodes = {each.replica.node for each in incident.findings.values()}
+        losses = self.losses.between(nodes, incident.first_event - 60 * NANOSECONDS, incident.last)
+        published = self._book.publish(incident, self._times_seen, losses)
+        if published.severity > Severity.INFO and not incident.counted:
+            incident.counted = True
+            self.count_alert(published)
+        self._out.append(published)
+
+    def _times_seen(self, finding: Finding) -> int:
+        group, behaviour = finding.group, finding.behaviour
+        entry, replica = group.find(behaviour.type, behaviour.key), group.by_uid.get(finding.replica.uid)
+        row = None if entry is None or replica is None else entry.rows.get(replica)
+        return 1 if row is None else max(1, int(self._table.count[row]))
