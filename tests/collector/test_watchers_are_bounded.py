@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 
 import pytest
 from collector_harness import PROGRAM, SECOND, Daemon, Events
@@ -72,17 +73,18 @@ def test_a_follower_is_told_while_it_happens(daemon: Daemon, events: Events) -> 
         env={**os.environ, "PEERWATCH_SERVER": daemon.address},
         text=True,
     )
-    agent = daemon.agent()
-    agent.store(1, events.table(begin=1_700_010_000 * SECOND))
-    agent.store(2, events.table(begin=1_700_010_100 * SECOND))
+    agent, now = daemon.agent(), time.time_ns()
+    agent.store(1, events.table(begin=now - 80 * SECOND))
+    agent.store(2, events.table(begin=now - 30 * SECOND))
     # The follower may still be on its way: what is told before it comes, it lists.
-    agent.store(3, events.table(begin=1_700_010_101 * SECOND, only=3, exe="/usr/bin/nc"))
+    agent.store(3, events.table(begin=now - 29 * SECOND, only=3, exe="/usr/bin/nc"))
     guard = threading.Timer(60, follow.kill)
     guard.start()
-    told = json.loads(follow.stdout.readline())
+    line = follow.stdout.readline()
     guard.cancel()
     follow.kill()
     follow.communicate()
+    told = json.loads(line)
     assert told["workload"] == {"kind": "Deployment", "name": "cart"}
     assert [replica["pod"] for replica in told["replicas"]] == ["cart-3"]
     assert told["peers"]["sharing"] == 0
