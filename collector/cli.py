@@ -21,9 +21,9 @@ from collector.commands.backtest import backtest
 from collector.commands.daemon import collector
 from collector.commands.replay import replay
 from collector.commands.status import status
+from collector.commands.terminal import escape
 from collector.commands.workloads import baseline_app, workloads
 from collector.errors import PeerwatchError
-from collector.terminal import escape
 
 __all__ = ["main"]
 

@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 from peerwatch.v1 import incident_pb2, query_pb2
 
-from collector.client import DEFAULT_SERVER, TIMEOUT_S, asking
+from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
 from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption, SeverityName
 from collector.commands.show import clock, deeds, others, replica_names, severity, workload_name
+from collector.commands.terminal import json_line, print_line, print_table
 from collector.messages import incident_from_proto, incident_to_json
 from collector.records import Incident
-from collector.terminal import json_line, print_line, print_table
 
 __all__ = ["alerts", "print_incident_json"]
 

@@ -8,9 +8,9 @@ import typer
 
 from collector.backtest import RecordingError, run
 from collector.commands.alerts import print_incident_json
+from collector.commands.recordings import STDIN, check_files
+from collector.commands.terminal import escape
 from collector.errors import InputError
-from collector.recordings import STDIN, check_files
-from collector.terminal import escape
 
 __all__ = ["backtest"]
 

@@ -9,7 +9,7 @@ import typer
 from peerwatch.columns import NANOSECONDS
 from peerwatch.jsonlines import parse_time
 
-from collector.client import DEFAULT_SERVER
+from collector.commands.client import DEFAULT_SERVER
 from collector.errors import InputError
 from collector.records import Severity
 

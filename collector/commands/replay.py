@@ -11,17 +11,17 @@ from peerwatch import jsonlines
 from peerwatch.columns import NANOSECONDS, EventColumns
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 
-from collector.client import DEFAULT_SERVER, asking
+from collector.archive.selection import Selection
+from collector.commands.client import DEFAULT_SERVER, asking
 from collector.commands.options import ServerOption, parse_moment
+from collector.commands.recordings import read_files
+from collector.commands.rows import rows
+from collector.commands.terminal import json_line, print_line
+from collector.commands.timeline import Timeline
+from collector.commands.tree import ProcessTree
+from collector.daemon.event_messages import events_from_proto
 from collector.errors import InputError
-from collector.event_messages import events_from_proto
 from collector.messages import timestamp
-from collector.recordings import read_files
-from collector.rows import rows
-from collector.selection import Selection
-from collector.terminal import json_line, print_line
-from collector.timeline import Timeline
-from collector.tree import ProcessTree
 
 __all__ = ["replay"]
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from peerwatch.columns import NANOSECONDS
 from peerwatch.jsonlines import format_time
 
+from collector.commands.terminal import Cell
 from collector.records import BehaviourEvidence, BehaviourType, Incident, Severity, WorkloadKey
-from collector.terminal import Cell
 
 __all__ = ["SEVERITY_STYLE", "clock", "command", "deeds", "others", "replica_names", "severity", "workload_name"]
 

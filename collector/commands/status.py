@@ -5,11 +5,11 @@ import sys
 from google.protobuf import json_format
 from peerwatch.v1 import query_pb2
 
-from collector.client import DEFAULT_SERVER, TIMEOUT_S, asking
+from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
 from collector.commands.options import ListOutput, OutputOption, ServerOption
 from collector.commands.show import clock
+from collector.commands.terminal import Cell, json_line, print_line, print_table
 from collector.messages import nanoseconds
-from collector.terminal import Cell, json_line, print_line, print_table
 
 __all__ = ["status"]
 

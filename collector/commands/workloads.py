@@ -7,13 +7,13 @@ import typer
 from google.protobuf import json_format
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 
-from collector.client import DEFAULT_SERVER, TIMEOUT_S, asking
+from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
 from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption
 from collector.commands.show import clock, command, workload_name
+from collector.commands.terminal import Cell, json_line, print_line, print_table
 from collector.errors import InputError
 from collector.messages import baseline_from_proto, ref_to_proto, summary_from_proto
 from collector.records import BehaviourState, WorkloadKey
-from collector.terminal import Cell, json_line, print_line, print_table
 
 __all__ = ["baseline_app", "workloads"]
 

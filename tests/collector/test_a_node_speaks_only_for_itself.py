@@ -7,8 +7,8 @@ from peerwatch import wire
 from peerwatch.columns import EventColumns
 from peerwatch.v1 import ingest_pb2
 
-from collector.admission import Bounds, RefusedError, admit
-from collector.counters import Counters
+from collector.ingest.admission import Bounds, RefusedError, admit
+from collector.ingest.counters import Counters
 
 NOW = 1_700_000_000 * 10**9
 HELLO = ingest_pb2.Hello(cluster="test", node="node-1", session="s")

@@ -13,13 +13,13 @@ from peerwatch.columns import EventColumns
 from peerwatch.v1 import ingest_pb2
 from sqlalchemy import create_engine
 
-from collector.admission import Bounds
 from collector.analysis import Analysis
-from collector.counters import Counters
+from collector.archive.journal import Journal
 from collector.errors import StorageError
-from collector.journal import Journal
+from collector.ingest.admission import Bounds
+from collector.ingest.counters import Counters
+from collector.ingest.pipeline import Pipeline, Received
 from collector.messages import incident_from_json, incident_to_json
-from collector.pipeline import Pipeline, Received
 from collector.records import (
     BehaviourEvidence,
     BehaviourType,

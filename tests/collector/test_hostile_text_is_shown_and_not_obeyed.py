@@ -6,7 +6,7 @@ from collector_harness import Command, Daemon, Events
 from hypothesis import given, strategies as st
 from peerwatch import jsonlines
 
-from collector.terminal import escape, json_line
+from collector.commands.terminal import escape, json_line
 
 HOSTILE = "\x1b]0;owned\x07\x9b31m\u202egpj.exe\u2066[bold red]x[/]\r\n\t\x00\u200b\ue000"
 

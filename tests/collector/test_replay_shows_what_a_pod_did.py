@@ -8,7 +8,7 @@ from collector_harness import SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
 from peerwatch.columns import ColumnsBuilder, EventColumns
 
-from collector.timeorder import Source, in_order, merge
+from collector.archive.timeorder import Source, in_order, merge
 
 BASE = 1_700_010_000 * SECOND
 

@@ -12,12 +12,12 @@ from peerwatch.columns import ColumnsBuilder, EventColumns, Peer
 from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
 from peerwatch.v1 import ingest_pb2
 
-from collector.archive import Archive, Snapshot
-from collector.archive_decode import from_arrow
-from collector.archive_encode import to_arrow
-from collector.event_messages import events_from_proto, events_to_proto
-from collector.journal import Journal, JournalRecord, ReadReport
-from collector.selection import Selection
+from collector.archive.decode import from_arrow
+from collector.archive.encode import to_arrow
+from collector.archive.journal import Journal, JournalRecord, ReadReport
+from collector.archive.selection import Selection
+from collector.archive.store import Archive, Snapshot
+from collector.daemon.event_messages import events_from_proto, events_to_proto
 from collector.state import State
 
 HOUR = 3600 * 10**9

@@ -7,8 +7,8 @@ from collector_harness import Events
 from peerwatch import wire
 from peerwatch.v1 import ingest_pb2
 
+from collector.archive.journal import Journal, JournalRecord, ReadReport, read_segment
 from collector.errors import StorageError
-from collector.journal import Journal, JournalRecord, ReadReport, read_segment
 
 
 def record(events: Events, sequence: int, received: int = 1) -> JournalRecord:

@@ -8,9 +8,9 @@ import time
 import pytest
 from collector_harness import PROGRAM, SECOND, Daemon, Events
 
-from collector.counters import Counters
+from collector.daemon.watchers import TooManyWatchersError, Watchers
+from collector.ingest.counters import Counters
 from collector.records import Incident, IncidentKind, Severity, WorkloadKey
-from collector.watchers import TooManyWatchersError, Watchers
 
 
 def incident(number: int) -> Incident:

@@ -7,7 +7,7 @@ from detection.cluster import Cluster
 from peerwatch.columns import Peer, ProcessFlag
 from peerwatch.subjects import Workload
 
-from collector import behaviour_keys, behaviours
+from collector.analysis import behaviour_keys, behaviours
 
 
 def keys(cluster: Cluster) -> list[str]:

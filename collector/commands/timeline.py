@@ -4,9 +4,9 @@ from peerwatch.columns import EventKind
 from peerwatch.jsonlines import format_time
 from peerwatch.subjects import Subject
 
+from collector.commands.rows import EventRow
 from collector.commands.show import command
-from collector.rows import EventRow
-from collector.terminal import Cell, print_line
+from collector.commands.terminal import Cell, print_line
 
 __all__ = ["Timeline", "whose"]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from collector.behaviours import Behaviour
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.sightings import Group, Replica
 from collector.detect.context import Context
 from collector.records import IncidentKind, Severity
-from collector.sightings import Group, Replica
 
 __all__ = ["Finding"]
 

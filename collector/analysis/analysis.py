@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from peerwatch.columns import EventColumns
 
-from collector.baselines import baseline_of, replica_records, sighting_record, summary
-from collector.batch import Batch
-from collector.detection_settings import Settings
-from collector.groups import Counters, Groups
+from collector.analysis.baselines import baseline_of, replica_records, sighting_record, summary
+from collector.analysis.batch import Batch
+from collector.analysis.groups import Counters, Groups
+from collector.analysis.restoring import restore
+from collector.analysis.settings import Settings
+from collector.analysis.verdicts import Verdicts
 from collector.records import (
     BaselineEntry,
     Incident,
@@ -21,8 +23,6 @@ from collector.records import (
     WorkloadKey,
     WorkloadSummary,
 )
-from collector.restoring import restore
-from collector.verdicts import Verdicts
 
 __all__ = ["Analysis", "Changes", "Counters", "Settings"]
 

@@ -11,10 +11,13 @@ from peerwatch.columns import EventColumns
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 from typing_extensions import override
 
-from collector.archive import Archive
-from collector.counters import Counters
+from collector.archive.selection import Selection
+from collector.archive.store import Archive
+from collector.daemon.event_messages import events_to_proto
+from collector.daemon.watchers import TooManyWatchersError, Watchers
 from collector.errors import StorageError
-from collector.event_messages import events_to_proto
+from collector.ingest.counters import Counters
+from collector.ingest.pipeline import Pipeline
 from collector.messages import (
     baseline_to_proto,
     incident_to_proto,
@@ -23,11 +26,8 @@ from collector.messages import (
     summary_to_proto,
     timestamp,
 )
-from collector.pipeline import Pipeline
 from collector.records import Severity
-from collector.selection import Selection
 from collector.state import NodeRecord, State
-from collector.watchers import TooManyWatchersError, Watchers
 
 __all__ = ["QueryService", "Sources"]
 

@@ -17,9 +17,9 @@ import grpc
 from peerwatch.v1 import ingest_pb2, ingest_pb2_grpc
 from typing_extensions import override
 
-from collector.admission import hello_problem
-from collector.counters import Counters
-from collector.pipeline import Pipeline, Received, StoredBatch
+from collector.ingest.admission import hello_problem
+from collector.ingest.counters import Counters
+from collector.ingest.pipeline import Pipeline, Received, StoredBatch
 from collector.records import Incident
 
 __all__ = ["IngestService"]

@@ -10,11 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from collector.findings import Finding
-from collector.judging import MOMENT
-from collector.reasons import sentence
+from collector.analysis.findings import Finding
+from collector.analysis.judging import MOMENT
+from collector.analysis.reasons import sentence
+from collector.analysis.sightings import Group, Replica
 from collector.records import BehaviourEvidence, Evidence, Incident, IncidentKind, ReplicaRef, Severity, WorkloadKey
-from collector.sightings import Group, Replica
 
 __all__ = ["IncidentBook", "OpenIncident"]
 

@@ -3,8 +3,8 @@
 from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
-from collector.behaviour_keys import printable
-from collector.findings import Finding
+from collector.analysis.behaviour_keys import printable
+from collector.analysis.findings import Finding
 from collector.records import BehaviourType, ReplicaRef, Severity
 
 __all__ = ["sentence"]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from peerwatch.columns import ConnectResult, EventColumns, EventKind, Peer, Protocol
 
-from collector.archive_schema import (
+from collector.archive.schema import (
     PAIRS,
     PROCESS_LISTS,
     PROCESS_NUMBERS,

@@ -6,11 +6,11 @@ import numpy as np
 from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
-from collector.behaviours import Behaviour
-from collector.groups import Groups
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.groups import Groups
+from collector.analysis.sightings import Group, Replica, Standing
+from collector.analysis.verdicts import Verdicts
 from collector.records import Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
-from collector.sightings import Group, Replica, Standing
-from collector.verdicts import Verdicts
 
 __all__ = ["restore"]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from peerwatch.columns import EventColumns, EventKind
 from peerwatch.subjects import Subject
 
-from collector import behaviours
-from collector.groups import Groups
+from collector.analysis import behaviours
+from collector.analysis.groups import Groups
+from collector.analysis.verdicts import Verdicts
 from collector.records import Evidence
-from collector.verdicts import Verdicts
 
 __all__ = ["Batch"]
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from collector.analysis.judging import is_learned, running_replicas
+from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import surprise
-from collector.judging import is_learned, running_replicas
 from collector.records import (
     BaselineEntry,
     BehaviourState,
@@ -15,7 +16,6 @@ from collector.records import (
     WorkloadKey,
     WorkloadSummary,
 )
-from collector.sightings import Entry, Group, SightingTable, Standing
 
 __all__ = ["baseline_of", "replica_records", "sighting_record", "summary"]
 

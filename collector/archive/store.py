@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 from peerwatch import wire
 from peerwatch.columns import NANOSECONDS, EventColumns
 
-from collector.archive_decode import from_arrow
-from collector.archive_encode import to_arrow
-from collector.archive_schema import SCHEMA
-from collector.journal import JournalRecord, ReadReport, Segment, read_segment
-from collector.selection import Selection
+from collector.archive.decode import from_arrow
+from collector.archive.encode import to_arrow
+from collector.archive.journal import JournalRecord, ReadReport, Segment, read_segment
+from collector.archive.schema import SCHEMA
+from collector.archive.selection import Selection
+from collector.archive.timeorder import Source, merge
 from collector.state import ArchiveFile
-from collector.timeorder import Source, merge
 
 __all__ = ["Archive", "Snapshot"]
 

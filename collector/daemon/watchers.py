@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from collector.counters import Counters
+from collector.ingest.counters import Counters
 from collector.records import Incident
 
 __all__ = ["TooManyWatchersError", "Watchers"]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from peerwatch.subjects import ContainerKind
 
-from collector import behaviour_keys
+from collector.analysis import behaviour_keys
 from collector.records import BehaviourType, WorkloadKey
 
 __all__ = ["Entry", "Group", "Replica", "SightingTable", "Standing"]

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from peerwatch.columns import ConnectResult, Connects, EventColumns, EventKind, Losses, Peer, Processes, Protocol, StringLists
 from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
 
-from collector.archive_schema import (
+from collector.archive.schema import (
     PROCESS_LISTS,
     PROCESS_NUMBERS,
     PROCESS_TEXTS,

@@ -11,9 +11,9 @@ from typing import Final
 from peerwatch.columns import EventColumns
 from peerwatch.jsonlines import BadLineError, Reader
 
+from collector.archive.timeorder import Source, in_order, merge
+from collector.commands.terminal import escape
 from collector.errors import InputError
-from collector.terminal import escape
-from collector.timeorder import Source, in_order, merge
 
 __all__ = ["STDIN", "check_files", "read_file", "read_files"]
 

@@ -22,15 +22,15 @@ import grpc
 from peerwatch.v1 import ingest_pb2_grpc, query_pb2_grpc
 
 from collector.analysis import Analysis
-from collector.archive import Archive
-from collector.counters import Counters
+from collector.archive.journal import SEGMENT_AGE_NS, SEGMENT_BYTES, Journal, ReadReport, Segment
+from collector.archive.store import Archive
+from collector.daemon.query import QueryService, Sources
+from collector.daemon.watchers import Watchers
 from collector.errors import StorageError, UnavailableError
-from collector.ingest import IngestService
-from collector.journal import SEGMENT_AGE_NS, SEGMENT_BYTES, Journal, ReadReport, Segment
-from collector.pipeline import Pipeline
-from collector.query import QueryService, Sources
+from collector.ingest.counters import Counters
+from collector.ingest.pipeline import Pipeline
+from collector.ingest.service import IngestService
 from collector.state import State
-from collector.watchers import Watchers
 
 __all__ = ["CollectorSettings", "serve"]
 

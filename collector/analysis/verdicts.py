@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 from peerwatch.columns import NANOSECONDS
 
-from collector import judging
-from collector.behaviours import Behaviour
+from collector.analysis import judging
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.findings import Finding
+from collector.analysis.groups import Groups
+from collector.analysis.incidents import IncidentBook, OpenIncident
+from collector.analysis.losses import LossLog
+from collector.analysis.sightings import Group, Standing
 from collector.detect import decision
-from collector.findings import Finding
-from collector.groups import Groups
-from collector.incidents import IncidentBook, OpenIncident
-from collector.losses import LossLog
 from collector.records import Evidence, Incident, Severity, WorkloadKey
-from collector.sightings import Group, Standing
 
 __all__ = ["Verdicts"]
 

@@ -7,11 +7,11 @@ import numpy.typing as npt
 from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
-from collector.behaviours import Behaviour
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.findings import Finding
+from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
 from collector.detect import context, decision, peers, support, surprise
-from collector.findings import Finding
 from collector.records import BehaviourType, IncidentKind, Severity
-from collector.sightings import Entry, Group, Replica, SightingTable, Standing
 
 SECOND = 1_000_000_000
 

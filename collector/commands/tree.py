@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 from peerwatch.columns import EventKind
 
+from collector.commands.rows import EventRow
 from collector.commands.show import clock, command
+from collector.commands.terminal import Cell, print_line
+from collector.commands.timeline import whose
 from collector.errors import InputError
-from collector.rows import EventRow
-from collector.terminal import Cell, print_line
-from collector.timeline import whose
 
 __all__ = ["ProcessTree"]
 

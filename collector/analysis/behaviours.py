@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from peerwatch.columns import NANOSECONDS, EventColumns, EventKind, ProcessFlag
 
-from collector import behaviour_keys
+from collector.analysis import behaviour_keys
 from collector.records import BehaviourType
 
 __all__ = ["Behaviour", "Observations", "observe"]

@@ -13,12 +13,13 @@ from peerwatch import wire
 from peerwatch.columns import EventColumns, EventKind
 from peerwatch.v1 import ingest_pb2
 
-from collector.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
 from collector.analysis import Analysis
-from collector.archive import Snapshot
-from collector.counters import Counters
+from collector.archive.journal import Journal, JournalRecord, ReadReport, Segment, read_segment
+from collector.archive.selection import Selection
+from collector.archive.store import Snapshot
 from collector.errors import StorageError
-from collector.journal import Journal, JournalRecord, ReadReport, Segment, read_segment
+from collector.ingest.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
+from collector.ingest.counters import Counters
 from collector.records import (
     BaselineEntry,
     Incident,
@@ -27,7 +28,6 @@ from collector.records import (
     WorkloadKey,
     WorkloadSummary,
 )
-from collector.selection import Selection
 from collector.state import ArchiveFile, Flush, NodeRecord, State
 from collector.state.sessions import Sessions
 

@@ -8,7 +8,7 @@ from peerwatch.columns import NANOSECONDS, EventColumns, EventKind
 from peerwatch.subjects import Subject
 from peerwatch.v1 import ingest_pb2
 
-from collector.counters import Counters
+from collector.ingest.counters import Counters
 
 __all__ = ["Bounds", "RefusedError", "admit", "hello_problem"]
 

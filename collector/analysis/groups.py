@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from peerwatch.subjects import ContainerKind, Subject
 
-from collector import judging
-from collector.behaviours import Behaviour
-from collector.detection_settings import Settings
+from collector.analysis import judging
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.settings import Settings
+from collector.analysis.sightings import Group, Replica, SightingTable
 from collector.records import WorkloadKey
-from collector.sightings import Group, Replica, SightingTable
 
 __all__ = ["Counters", "Groups", "Place", "place_of"]
 

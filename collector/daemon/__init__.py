@@ -1,0 +1,1 @@
+"""The running collector: its start and end, and the questions it answers."""
