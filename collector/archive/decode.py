@@ -38,7 +38,7 @@ class _Strings:
     def __init__(self) -> None:
         self.index: dict[str, int] = {"": 0}
 
-    def column(self, column: Any) -> npt.NDArray[np.uint32]:  # noqa: ANN401
+    def column(self, column: Any) -> npt.NDArray[np.uint32]:  # noqa: ANN401 — pyarrow has no types for what its readers return
         """Return the index of each text of a dictionary column; nothing is the empty text."""
         mapping = np.array([self.index.setdefault(each, len(self.index)) for each in column.dictionary.to_pylist()], np.uint32)
         valid = column.is_valid().to_numpy(zero_copy_only=False)
@@ -91,7 +91,7 @@ def from_arrow(table: pa.Table) -> EventColumns:
     )
 
 
-def _whole(column: Any) -> Any:  # noqa: ANN401
+def _whole(column: Any) -> Any:  # noqa: ANN401 — pyarrow has no types for what its readers return
     """Return a column as one array; a dictionary is the same for all of it."""
     whole = column.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
@@ -99,15 +99,15 @@ def _whole(column: Any) -> Any:  # noqa: ANN401
     return whole
 
 
-def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:  # noqa: ANN401
+def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:  # noqa: ANN401 — pyarrow has no types for what its readers return
     return column.fill_null(0).to_numpy(zero_copy_only=False).astype(dtype)  # type: ignore[no-any-return]  # Arrow's arrays are generic
 
 
-def _times_back(column: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401
+def _times_back(column: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 — pyarrow has no types for what its readers return
     return _numbers(column.cast(pa.int64()), np.int64)
 
 
-def _enum(column: Any, members: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401
+def _enum(column: Any, members: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 — pyarrow has no types for what its readers return
     """Return the numbers of an enum's names; a name of a newer collector is 0."""
     names = column.dictionary.to_pylist()
     numbers = np.array([int(members.get(name, 0)) for name in names] or [0], np.int64)

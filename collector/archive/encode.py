@@ -72,11 +72,11 @@ def _texts(values: Sequence[str], index: Rows, mask: Mask | None = None) -> Any:
     return pa.DictionaryArray.from_arrays(_index(indices, mask), pa.array(list(places), pa.string()))
 
 
-def _times(times: npt.NDArray[np.int64], mask: Mask | None = None) -> Any:  # noqa: ANN401
+def _times(times: npt.NDArray[np.int64], mask: Mask | None = None) -> Any:  # noqa: ANN401 — pyarrow has no types for its arrays
     return pa.array(times, TIME, mask=(times == 0) if mask is None else (times == 0) | mask)
 
 
-def _lists(table: EventColumns, index: Rows) -> Any:  # noqa: ANN401
+def _lists(table: EventColumns, index: Rows) -> Any:  # noqa: ANN401 — pyarrow has no types for its arrays
     chosen = table.lists.take(index)
     values = pa.array(table.strings, pa.string()).take(_index(chosen.values))
     return pa.ListArray.from_arrays(_index(chosen.offsets.astype(np.int32)), values)

@@ -207,7 +207,7 @@ class Pipeline:
         try:
             self.flush()
         except StorageError as error:
-            LOG.error("%s", error)  # noqa: TRY400
+            LOG.error("%s", error)  # noqa: TRY400 — the text says it all
             self._counters.add("state_write_failed")
         self._journal.rotate(now)
         return incidents

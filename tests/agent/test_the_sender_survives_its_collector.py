@@ -56,7 +56,7 @@ class Ingest(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    async def Stream(self, request_iterator: Any, context: Any) -> AsyncIterator[ingest_pb2.StreamResponse]:  # noqa: ANN401, N802, ARG002
+    async def Stream(self, request_iterator: Any, context: Any) -> AsyncIterator[ingest_pb2.StreamResponse]:  # noqa: ANN401, N802, ARG002 — as gRPC calls it
         store = self.store
         async for request in request_iterator:
             if request.HasField("hello"):
@@ -309,7 +309,7 @@ def test_close_gives_up_in_time_and_says_how_many_events_are_left() -> None:
 
 def test_a_refusal_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
     class Refusing(ingest_pb2_grpc.IngestServiceServicer):
-        async def Stream(self, request_iterator: Any, context: Any) -> None:  # noqa: ANN401, N802, ARG002
+        async def Stream(self, request_iterator: Any, context: Any) -> None:  # noqa: ANN401, N802, ARG002 — as gRPC calls it
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, "node n may not speak for m")
 
     async def body(sender: Sender, port: int) -> None:  # noqa: ARG001 — what counts is the log

@@ -56,7 +56,7 @@ def incident(number: int = 1, **changes: object) -> Incident:
         "reason": "cart-1 ran nc",
         "loss_in_window": 0,
     }
-    return Incident(**{**values, **changes})  # type: ignore[arg-type]
+    return Incident(**{**values, **changes})  # type: ignore[arg-type] — the cases name fields of every type
 
 
 class Shelf:

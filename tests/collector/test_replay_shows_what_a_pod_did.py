@@ -1,6 +1,7 @@
 import gzip
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def test_json_gives_back_the_lines_that_went_in(peerwatch: Command, tmp_path: Pa
     assert peerwatch("replay", "-", "--output", "json", given=done.stdout).stdout == done.stdout
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Daemon]]:
+    """Two workloads' events, in a file and in a collector."""
+    events, folder = Events(), tmp_path_factory.mktemp("stored")
+    tables = [events.table(begin=BASE), events.table(begin=BASE + 3600 * SECOND, namespace="bank", name="api")]
+    daemon = Daemon(folder / "data").start()
+    agent = daemon.agent()
+    for sequence, table in enumerate(tables, 1):
+        agent.store(sequence, table)
+    yield written(folder / "events.jsonl", *tables), daemon
+    daemon.end()
+
+
 @pytest.mark.parametrize(
     ("arguments", "count"),
     [
@@ -40,14 +54,9 @@ def test_json_gives_back_the_lines_that_went_in(peerwatch: Command, tmp_path: Pa
     ],
 )
 def test_the_same_filters_work_on_files_and_on_a_collector(
-    peerwatch: Command, events: Events, daemon: Daemon, arguments: list[str], count: int
+    peerwatch: Command, stored: tuple[Path, Daemon], arguments: list[str], count: int
 ) -> None:
-    tables = [events.table(begin=BASE), events.table(begin=BASE + 3600 * SECOND, namespace="bank", name="api")]
-    agent = daemon.agent()
-    for sequence, table in enumerate(tables, 1):
-        agent.store(sequence, table)
-    path = written(daemon.data.parent / "events.jsonl", *tables)
-
+    path, daemon = stored
     here = peerwatch("replay", path, "--output", "json", *arguments)
     there = peerwatch("replay", "--output", "json", *arguments, server=daemon.address)
     assert (here.stderr, there.stderr) == ("", "")

@@ -31,7 +31,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if url.path == "/debug/lookup":
             name = urllib.parse.parse_qs(url.query).get("name", [""])[0]
             # The hole: what a stranger sends becomes part of a shell's command.
-            answer = subprocess.run(f"getent hosts {name}", shell=True, capture_output=True, text=True, check=False).stdout  # noqa: S602
+            answer = subprocess.run(f"getent hosts {name}", shell=True, capture_output=True, text=True, check=False).stdout  # noqa: S602 — this is the hole that the demo attacks
         else:
             answer = ask("cart")
         self.send_response(200)
