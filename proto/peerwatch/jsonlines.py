@@ -6,6 +6,7 @@ whole seconds) is worked out once.
 """
 
 import datetime
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -117,10 +118,15 @@ def parse_time(text: str) -> int:
     return seconds * NANOSECONDS + int((match[2] or "").ljust(9, "0"))
 
 
+@functools.lru_cache(maxsize=1024)  # events come in order: a second is asked for again and again
+def _format_second(seconds: int) -> str:
+    return str(np.datetime_as_string(np.datetime64(seconds, "s")))
+
+
 def format_time(time: int) -> str:
     """Return the RFC 3339 form, UTC, of nanoseconds since 1970; digits as proto3 JSON writes them (0, 3, 6 or 9)."""
     seconds, nanoseconds = divmod(time, NANOSECONDS)
-    whole = np.datetime_as_string(np.datetime64(seconds, "s"))
+    whole = _format_second(seconds)
     if not nanoseconds:
         return f"{whole}Z"
     digits = f"{nanoseconds:09d}"
