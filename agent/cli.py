@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, BinaryIO, Protocol
@@ -103,9 +103,10 @@ def run(  # noqa: PLR0917 — options, given by name
     sender = Sender(collector, cluster=cluster, node=node, session=secrets.token_hex(16), version=version("peerwatch"))
 
     async def serve() -> None:
+        stop = _stop_at_signals()
         sending = asyncio.create_task(sender.run())
-        async with _capture(pods, kubeconfig, Subject(cluster, node), pin_dir, sender.put):
-            pass
+        sending.add_done_callback(lambda _: stop.set())  # it ends only after close(), or by a bug that must not stay unseen
+        await _capture(stop, pods, kubeconfig, Subject(cluster, node), pin_dir, sender.put)
         left = await sender.close(CLOSE_S)
         await sending
         if left:
@@ -138,9 +139,7 @@ def record(
             stream.writelines(jsonlines.write(table))
             stream.flush()
 
-        async with _capture(pods, kubeconfig, Subject(cluster, node), folder, put) as captured:
-            pass
-        return captured
+        return await _capture(_stop_at_signals(), pods, kubeconfig, Subject(cluster, node), folder, put)
 
     with _output(output) as stream:
         try:
@@ -173,20 +172,27 @@ def uninstall(pin_dir: PinDir = PIN_FOLDER) -> None:
     typer.echo(f"removed {pin_dir}" if remove_probes(pin_dir) else f"nothing to remove: there is no {pin_dir}")
 
 
-@contextlib.asynccontextmanager
-async def _capture(
-    pods: Path | None, kubeconfig: Path | None, home: Subject, pin_dir: Path, put: Callable[[EventColumns], Awaitable[None]]
-) -> AsyncIterator[Node]:
-    """Capture until a signal comes."""
+def _stop_at_signals() -> asyncio.Event:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _capture(  # noqa: PLR0917 — each is one thing, in the order of the way
+    stop: asyncio.Event,
+    pods: Path | None,
+    kubeconfig: Path | None,
+    home: Subject,
+    pin_dir: Path,
+    put: Callable[[EventColumns], Awaitable[None]],
+) -> Node:
+    """Capture until `stop` is set; return the node with its counters."""
     with _pod_source(pods, kubeconfig, home) as index, Probes(pin_dir) as probes:
         node = Node(probes, Resolver(home.cluster, home.node, index, probes.cgroup_path), home, put)
         _log.info("capturing on node %s", home.node)
         await node.run(stop)
-    yield node
+        return node
 
 
 class _Source(Protocol):
