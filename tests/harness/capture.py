@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from peerwatch import jsonlines
 from peerwatch.columns import ColumnsBuilder, ConnectResult, EventColumns, EventKind, ProcessFlag, Protocol
-from peerwatch.subjects import Container, Subject
+from peerwatch.subjects import Container, Pod, Subject
 
 from agent.assembly import assemble
 from agent.capture.probes import Probes, boot_to_wall
@@ -23,13 +23,15 @@ class Capture:
 
     def __init__(self, probes: Probes, world: World) -> None:
         self.probes = probes
+        self.others: set[str] = set()
+        """Ids of containers that are not the world's and count as a test's own."""
         self._world = world
         self._outcomes = Outcomes()
         self._builder = ColumnsBuilder()
 
     def subject_of(self, key: int) -> Subject:
         ref = container_of(self.probes.cgroup_path(key))
-        return Subject(container=Container(id=ref.id if ref else ""))
+        return Subject(pod=Pod(uid=ref.pod_uid), container=Container(id=ref.id)) if ref else Subject()
 
     def read(self) -> EventColumns:
         """Take what there is and return everything since the beginning, in order of time."""
@@ -51,7 +53,7 @@ class Capture:
             for deployment in self._world.deployments
             for replica in deployment.replicas
             for container in replica.containers.values()
-        }
+        } | self.others
         own = np.array([subject.container.id in ids for subject in table.subjects], bool)
         return table.take(np.flatnonzero(own[table.subject]))
 

@@ -1,4 +1,5 @@
 import subprocess
+from pathlib import Path
 
 import pytest
 from harness.capture import Capture
@@ -201,3 +202,22 @@ def test_children_of_the_first_process_are_not_injected(capture: Capture, world:
         (first,) = seen.execs("/usr/bin/python3.11")
         assert seen.flags(first) == set()
         assert seen.table.strings[seen.table.processes.parent_exe[first]] == ""
+
+
+def test_a_container_that_is_in_v1_hierarchies_only_is_known(capture: Capture, world: World) -> None:
+    unified = next(
+        (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line), ""
+    )
+    if not unified or not any(" - cgroup " in line for line in Path("/proc/self/mountinfo").read_text().splitlines()):
+        pytest.skip("needs a hybrid host: cgroup v1 hierarchies beside v2")
+    script = "import os, subprocess, time\nwhile not os.path.exists('/tmp/go'): time.sleep(0.05)\n"
+    script += "subprocess.run(['/usr/bin/tac', '/dev/null'])\ntime.sleep(1000)"
+    with world.deploy("older", program=Program(argv=(PYTHON, "-c", script))) as deployment:
+        container = deployment.replicas[0].container
+        # As older runtimes leave it on such hosts: nothing of theirs in the unified hierarchy.
+        (Path(unified) / "cgroup.procs").write_text(str(container.pid))
+        (container.rootfs / "tmp/go").touch()
+
+        seen = capture.until(lambda seen: bool(seen.execs("/usr/bin/tac")))
+
+        assert len(seen.execs("/usr/bin/tac", container.id)) == 1

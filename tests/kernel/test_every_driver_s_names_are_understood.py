@@ -1,0 +1,58 @@
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.capture import Capture
+from harness.containers import Container
+from harness.rootfs import Program
+from harness.world import World
+
+pytestmark = pytest.mark.kernel
+
+SLICES = "pwtest.slice/pwtest-kubepods.slice/pwtest-kubepods-burstable.slice/pwtest-kubepods-burstable-pod{uid_}.slice"
+
+
+@pytest.mark.parametrize(
+    ("path", "pod_known"),
+    [
+        ("pwtest/kubepods/burstable/pod{uid}/{id}", True),
+        ("pwtest/kubepods/pod{uid}/crio-{id}", True),
+        (SLICES + "/cri-containerd-{id}.scope", True),
+        (SLICES + "/crio-{id}.scope/container", True),
+        (SLICES + "/docker-{id}.scope", True),
+        ("pwtest/docker/{id}", False),
+        ("pwtest.slice/docker-{id}.scope", False),
+        ("pwtest.slice/libpod-{id}.scope/container", False),
+    ],
+)
+def test_a_container_is_known_by_the_cgroup_that_its_runtime_gives_it(
+    capture: Capture, world: World, path: str, pod_known: bool
+) -> None:
+    uid = str(uuid.uuid4())
+    network, _ = world.network.pod("names")
+    program = Program(argv=("/usr/bin/sleep", "100000"))
+    container = Container(world.session, world.layers, program, pod_uid=uid, network=network)
+    container.cgroup = "/" + path.format(uid=uid, uid_=uid.replace("-", "_"), id=container.id)
+    capture.others.add(container.id)
+    try:
+        with container:
+            container.exec("/usr/bin/tac", "/dev/null")
+
+            seen = capture.until(lambda seen: bool(seen.execs("/usr/bin/tac")))
+
+            (row,) = (row for row in range(len(seen.table)) if seen.exe(int(seen.table.process[row])) == "/usr/bin/tac")
+            subject = seen.table.subjects[seen.table.subject[row]]
+            assert (subject.container.id, subject.pod.uid) == (container.id, uid if pod_known else "")
+    finally:
+        world.network.release(network)
+        remove("pwtest", "pwtest.slice")
+
+
+def remove(*names: str) -> None:
+    """Remove emptied cgroups in all hierarchies."""
+    for top in (folder for name in names for folder in Path("/sys/fs/cgroup").glob(f"*/{name}")):
+        deepest_first: Callable[[Path], int] = lambda folder: -len(folder.parts)  # noqa: E731 — a key, named
+        for folder in sorted((each for each in top.rglob("*") if each.is_dir()), key=deepest_first):
+            folder.rmdir()
+        top.rmdir()
