@@ -1,5 +1,4 @@
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,20 @@ SLICES = "pwtest.slice/pwtest-kubepods.slice/pwtest-kubepods-burstable.slice/pwt
 
 
 @pytest.mark.parametrize(
-    ("path", "pod_known"),
+    ("path", "pod"),
     [
-        ("pwtest/kubepods/burstable/pod{uid}/{id}", True),
-        ("pwtest/kubepods/pod{uid}/crio-{id}", True),
-        (SLICES + "/cri-containerd-{id}.scope", True),
-        (SLICES + "/crio-{id}.scope/container", True),
-        (SLICES + "/docker-{id}.scope", True),
-        ("pwtest/docker/{id}", False),
-        ("pwtest.slice/docker-{id}.scope", False),
-        ("pwtest.slice/libpod-{id}.scope/container", False),
+        ("pwtest/kubepods/burstable/pod{uid}/{id}", "{uid}"),
+        ("pwtest/kubepods/pod{uid}/crio-{id}", "{uid}"),
+        (SLICES + "/cri-containerd-{id}.scope", "{uid}"),
+        (SLICES + "/crio-{id}.scope/container", "{uid}"),
+        (SLICES + "/docker-{id}.scope", "{uid}"),
+        ("pwtest/docker/{id}", ""),
+        ("pwtest.slice/docker-{id}.scope", ""),
+        ("pwtest.slice/libpod-{id}.scope/container", ""),
     ],
 )
 def test_a_container_is_known_by_the_cgroup_that_its_runtime_gives_it(
-    capture: Capture, world: World, path: str, pod_known: bool
+    capture: Capture, world: World, path: str, pod: str
 ) -> None:
     uid = str(uuid.uuid4())
     network, _ = world.network.pod("names")
@@ -43,7 +42,7 @@ def test_a_container_is_known_by_the_cgroup_that_its_runtime_gives_it(
 
             (row,) = (row for row in range(len(seen.table)) if seen.exe(int(seen.table.process[row])) == "/usr/bin/tac")
             subject = seen.table.subjects[seen.table.subject[row]]
-            assert (subject.container.id, subject.pod.uid) == (container.id, uid if pod_known else "")
+            assert (subject.container.id, subject.pod.uid) == (container.id, pod.format(uid=uid))
     finally:
         world.network.release(network)
         remove("pwtest", "pwtest.slice")
@@ -52,7 +51,6 @@ def test_a_container_is_known_by_the_cgroup_that_its_runtime_gives_it(
 def remove(*names: str) -> None:
     """Remove emptied cgroups in all hierarchies."""
     for top in (folder for name in names for folder in Path("/sys/fs/cgroup").glob(f"*/{name}")):
-        deepest_first: Callable[[Path], int] = lambda folder: -len(folder.parts)  # noqa: E731 — a key, named
-        for folder in sorted((each for each in top.rglob("*") if each.is_dir()), key=deepest_first):
+        for folder in sorted((each for each in top.rglob("*") if each.is_dir()), key=lambda folder: -len(folder.parts)):
             folder.rmdir()
         top.rmdir()
