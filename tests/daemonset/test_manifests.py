@@ -115,14 +115,28 @@ def test_the_agent_has_two_capabilities_each_with_its_reason() -> None:
         assert re.search(rf"^ +- {capability} # \w+", text, re.MULTILINE)
 
 
-def test_the_agent_mounts_three_folders_of_the_node_and_writes_to_one() -> None:
+def test_the_agent_mounts_two_folders_of_the_node_and_writes_to_one() -> None:
     paths = {volume["name"]: volume["hostPath"]["path"] for volume in AGENT["volumes"] if "hostPath" in volume}
     [container] = AGENT["containers"]
     mounts = {
         paths[mount["name"]]: mount.get("readOnly", False) for mount in container["volumeMounts"] if mount["name"] in paths
     }
-    assert mounts == {"/sys/kernel/btf": True, "/sys/kernel/tracing": True, "/sys/fs/bpf": False}
+    assert mounts == {"/sys/kernel/tracing": True, "/sys/fs/bpf": False}
     assert {volume["hostPath"]["type"] for volume in AGENT["volumes"] if "hostPath" in volume} == {"Directory"}
+
+
+def test_an_agent_counts_as_available_only_after_it_could_have_failed() -> None:
+    """Without probes a pod is ready while it fails; a rollout of a version that cannot start went through to the end so."""
+    assert _named("DaemonSet", "peerwatch-agent")["spec"]["minReadySeconds"] == 10
+
+
+def test_the_uninstall_command_of_the_readme_changes_fields_that_exist() -> None:
+    [patch] = re.findall(r"patch daemonset peerwatch-agent --patch '(.*)'", (MANIFESTS / "README.md").read_text())
+    wanted = yaml.safe_load(patch)["spec"]
+    spec = _named("DaemonSet", "peerwatch-agent")["spec"]
+    assert wanted["updateStrategy"]["rollingUpdate"].keys() == spec["updateStrategy"]["rollingUpdate"].keys()
+    [container] = wanted["template"]["spec"]["containers"]
+    assert container == {"name": AGENT["containers"][0]["name"], "args": ["uninstall"]}
 
 
 def test_the_agent_runs_on_every_node() -> None:

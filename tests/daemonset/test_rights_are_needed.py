@@ -62,7 +62,7 @@ def test_the_tracing_folder_is_needed(pins: Path) -> None:
     assert not pins.exists()
 
 
-def test_the_btf_folder_is_needed(pins: Path) -> None:
+def test_btf_is_needed_and_is_in_the_sys_of_every_container(pins: Path) -> None:
     result = _load(pins, before="mount -t tmpfs none /sys/kernel/btf")
     assert result.returncode == 3
     assert "BTF" in result.stderr
