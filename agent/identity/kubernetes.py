@@ -272,5 +272,5 @@ def _connect(kubeconfig: str | None) -> tuple[Any, Any]:
         return configuration, RESTClientObject(configuration).pool_manager
     except Exception as error:  # lets through whatever its YAML, TLS and plugin code raises
         source = f"--kubeconfig {kubeconfig}" if kubeconfig else "no service account here"
-        why = " ".join(str(error).split())[:200].rstrip(".")
+        why = " ".join(str(error).split())[:200]
         raise ConfigError(f"{source}: {why}; give --kubeconfig FILE or --pods FILE") from error
