@@ -123,4 +123,6 @@ class Batch:
 
 
 def _is_resolved(subject: Subject) -> bool:
-    return bool(subject.pod.workload.name and (subject.pod.uid or subject.pod.name))
+    # A container without a name is a pod's sandbox, or was gone before anybody could say which of the pod's it was.
+    pod = subject.pod
+    return bool(pod.workload.name and (pod.uid or pod.name) and subject.container.name)

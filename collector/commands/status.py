@@ -39,7 +39,7 @@ def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOut
         print_line(["refused and counted: ", ", ".join(f"{name} {answer.refused[name]}" for name in sorted(answer.refused))])
     print_line([])
     if not answer.agents:
-        print_line(["no agent has sent events yet: start one with peerwatch-agent run --collector HOST:PORT"])
+        print_line(["no agent has connected yet: start one with peerwatch-agent run --collector HOST:PORT"])
         return
     print_table(
         ["CLUSTER", "NODE", "AGENT", "STATE", "LAST BATCH", "EVENTS", "LOST"],

@@ -118,6 +118,11 @@ class Pipeline:
         """Return the last stored sequence number of a session."""
         return self._sessions.last_sequence(hello.cluster, hello.node, hello.session)
 
+    def greet(self, hello: ingest_pb2.Hello) -> int:
+        """Take note of an agent and return the last stored sequence number of its session."""
+        self._sessions.greeted(hello.cluster, hello.node, hello.agent_version)
+        return self.last_sequence(hello)
+
     def admits(self, hello: ingest_pb2.Hello) -> bool:
         """Say whether one more node may send, or this one is known."""
         return self._sessions.admits(hello.cluster, hello.node)

@@ -111,7 +111,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._streams[key] += 1
         try:
             loop = asyncio.get_running_loop()
-            last = await loop.run_in_executor(self._worker, self._pipeline.last_sequence, hello)
+            last = await loop.run_in_executor(self._worker, self._pipeline.greet, hello)
             yield ingest_pb2.StreamResponse(acknowledged=last)
             outcomes: asyncio.Queue[asyncio.Future[StoredBatch] | None] = asyncio.Queue(maxsize=IN_FLIGHT)
             reader = asyncio.create_task(self._read(hello, request_iterator, outcomes))

@@ -64,6 +64,13 @@ class Sessions:
         """Say whether this node is known or may still become so."""
         return (cluster, node) in self._nodes or len(self._nodes) < self._nodes_max
 
+    def greeted(self, cluster: str, node: str, version: str) -> None:
+        """Note that a node's agent is there: a quiet node is known before its first event."""
+        known = self._nodes.setdefault((cluster, node), NodeRecord(cluster, node))
+        if known.version != version or not known.last_batch:
+            known.version = version
+            self._changed.add((cluster, node))
+
     def stored(
         self, cluster: str, node: str, session: str, *, sequence: int, version: str, now: int, events: int, lost: dict[str, int]
     ) -> None:

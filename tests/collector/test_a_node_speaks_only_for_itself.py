@@ -144,3 +144,11 @@ def test_time_goes_on_while_a_stream_is_silent(daemon: Daemon) -> None:
     began = time.monotonic()
     assert daemon.status().events == 0
     assert time.monotonic() - began < 5
+
+
+def test_a_quiet_node_is_known_before_its_first_event(daemon: Daemon) -> None:
+    daemon.agent(node="node-7")
+
+    (agent,) = daemon.status().agents
+    assert (agent.node, agent.connected, agent.events) == ("node-7", True, 0)
+    assert not agent.HasField("last_batch")

@@ -146,6 +146,16 @@ def test_events_of_unknown_pods_are_counted_and_not_analysed() -> None:
     assert analysis.workloads() == []
 
 
+def test_a_pod_s_sandbox_is_no_container_of_its_workload() -> None:
+    cluster = Cluster()
+    for pod in cluster.pods(3, container=""):
+        cluster.exec(0, pod, "/pause", parent="")
+    analysis = Analysis()
+
+    assert analysis.observe(cluster.table()) == []
+    assert analysis.workloads() == []
+
+
 def test_no_events_are_no_problem() -> None:
     analysis = Analysis()
 
