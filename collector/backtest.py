@@ -4,37 +4,27 @@ Files are merged in time order. Lines may be a few seconds late, as from several
 later is still used, where it stands, and counted.
 """
 
-import contextlib
-import gzip
-import io
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Literal
 
 import numpy as np
 from peerwatch import jsonlines
-from peerwatch.columns import NANOSECONDS, EventColumns
+from peerwatch.columns import EventColumns
 
 from collector.analysis import Analysis, Settings
+from collector.archive.timeorder import SLACK_NS, Lateness, ties_in_order
+from collector.recordings import RecordingError, lines_of, shown_name
 from collector.records import Incident
 
 __all__ = ["RecordingError", "run"]
-
-LATE = 5 * NANOSECONDS
-"""How late a line may be, nanoseconds: the contract's 5 s."""
 
 REPORT_EVERY = 1_000_000
 """Events between two lines of progress: some seconds of work."""
 
 
-class RecordingError(ValueError):
-    """A recording cannot be used. The text names the file, the line where there is one, and what is wrong."""
-
-
 def run(
-    files: Sequence[Path | Literal["-"]],
+    files: Sequence[Path | str],
     settings: Settings | None = None,
     *,
     skip_bad_lines: bool = False,
@@ -43,7 +33,7 @@ def run(
     """Yield the incidents of recorded events, each revision once, in the order in which they could be raised.
 
     Args:
-        files: JSON Lines of the event contract, gzip when named `*.gz`; `-` is standard input.
+        files: JSON Lines of the event contract, plain or gzip; `-` is standard input.
         settings: of the analysis; None: the defaults.
         skip_bad_lines: count lines that are no events instead of stopping.
         report: is given sentences about progress and, at the end, the summary.
@@ -53,59 +43,46 @@ def run(
     """
     began = time.perf_counter()
     analysis = Analysis(settings or Settings())
-    with contextlib.ExitStack() as stack:
-        sources = [_Source(file, stack, skip_bad_lines=skip_bad_lines) for file in files]
-        merge = _Merge(sources)
-        events = reported = last = 0
-        for table in merge.tables():
-            events += len(table)
-            last = max(last, int(table.time.max()))
-            yield from analysis.observe(table)
-            if events - reported >= REPORT_EVERY:
-                reported = events
-                report(f"{events:,} events, {events / (time.perf_counter() - began):,.0f} a second")
-        # What is still held at the end of a recording is decided as if it went on quietly.
-        longest = analysis.settings.hold * (analysis.settings.rollout_holds + 1)
-        yield from analysis.advance(last + int(longest * NANOSECONDS))
+    sources = [_Source(str(file), skip_bad_lines=skip_bad_lines) for file in files]
+    events = reported = 0
+    for table in _Merge(sources).tables():
+        events += len(table)
+        yield from analysis.observe(table)
+        if events - reported >= REPORT_EVERY:
+            reported = events
+            report(f"{events:,} events, {events / (time.perf_counter() - began):,.0f} a second")
+    # What is still held at the end of a recording is decided as if it went on quietly.
+    yield from analysis.finish()
     seconds = time.perf_counter() - began
     report(
         f"{events:,} events in {seconds:.1f} s ({events / max(seconds, 1e-9):,.0f} a second); "
         f"{analysis.counters.unresolved:,} of unknown pods, "
         f"{sum(source.reader.unknown for source in sources):,} lines of unknown kinds, "
-        f"{sum(source.reader.bad for source in sources):,} bad lines skipped, {merge.late:,} events late by more than 5 s"
+        f"{sum(source.reader.bad for source in sources):,} bad lines skipped, "
+        f"{sum(source.lateness.late for source in sources):,} events late by more than 5 s"
     )
 
 
 class _Source:
     """One file, as tables."""
 
-    def __init__(self, file: Path | Literal["-"], stack: contextlib.ExitStack, *, skip_bad_lines: bool) -> None:
-        self.name = "standard input" if file == "-" else str(file)
+    def __init__(self, name: str, *, skip_bad_lines: bool) -> None:
+        self.name = shown_name(name)
         self.reader = jsonlines.Reader(skip_bad_lines=skip_bad_lines)
-        self.newest = 0
-        try:
-            lines: IO[bytes] = sys.stdin.buffer if file == "-" else stack.enter_context(_open(Path(file)))
-        except OSError as error:
-            raise RecordingError(f"{self.name}: {error.strerror or error}") from error
-        self._tables = self.reader.read(lines)
+        self.lateness = Lateness()
+        self._tables = self.lateness.count(self.reader.read(lines_of(name)))
+
+    @property
+    def newest(self) -> int:
+        """The youngest time read so far."""
+        return self.lateness.newest
 
     def read(self) -> EventColumns | None:
         """Return the next table, None at the end."""
         try:
-            table = next(self._tables, None)
+            return next(self._tables, None)
         except jsonlines.BadLineError as error:
-            raise RecordingError(f"{self.name}: {error}") from error
-        except (OSError, EOFError) as error:  # a damaged gzip file shows while it is read
-            raise RecordingError(f"{self.name}: {error}") from error
-        if table is not None:
-            self.newest = max(self.newest, int(table.time.max()))
-        return table
-
-
-def _open(file: Path) -> IO[bytes]:
-    if file.suffix == ".gz":
-        return io.BufferedReader(gzip.open(file, "rb"))
-    return file.open("rb")
+            raise RecordingError(f"{self.name}, {error}; correct it or use --skip-bad-lines") from error
 
 
 class _Merge:
@@ -114,8 +91,6 @@ class _Merge:
     def __init__(self, sources: list[_Source]) -> None:
         self._open = list(sources)
         self._waiting: list[EventColumns] = []
-        self._sent = 0
-        self.late = 0
 
     def tables(self) -> Iterator[EventColumns]:
         """Yield tables, each sorted and, save for what is late, after those before."""
@@ -125,10 +100,9 @@ class _Merge:
             if table is None:
                 self._open.remove(source)
             else:
-                self.late += int(np.count_nonzero(table.time < self._sent))
                 self._waiting.append(table.sorted_by_time())
             if self._open:
-                yield from self._until(min(each.newest for each in self._open) - LATE)
+                yield from self._until(min(each.newest for each in self._open) - SLACK_NS)
         yield from self._until(None)
 
     def _until(self, horizon: int | None) -> Iterator[EventColumns]:
@@ -145,8 +119,6 @@ class _Merge:
                 ready.append(table.take(np.arange(cut)))
                 rest.append(table.take(np.arange(cut, len(table))))
         self._waiting = rest
-        if horizon is not None:
-            self._sent = max(self._sent, horizon)
         yield from _in_order(ready)
 
 
@@ -156,10 +128,10 @@ def _in_order(tables: list[EventColumns]) -> Iterator[EventColumns]:
     together: list[EventColumns] = []
     newest = 0
     for table in tables:
-        if together and int(table.time[0]) >= newest:
-            yield EventColumns.concatenate(together).sorted_by_time()
+        if together and int(table.time[0]) > newest:
+            yield ties_in_order(EventColumns.concatenate(together).sorted_by_time())
             together = []
         together.append(table)
         newest = max(newest, int(table.time[-1]))
     if together:
-        yield EventColumns.concatenate(together).sorted_by_time()
+        yield ties_in_order(EventColumns.concatenate(together).sorted_by_time())

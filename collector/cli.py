@@ -106,6 +106,10 @@ def _fail(text: str, code: int) -> int:
 
 def run() -> int:
     """Run the command of this process's arguments and return its exit code."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 — it lives as long as the process
+    if sys.stdout is None:
+        return _fail("standard output is closed; send it somewhere, /dev/null if it is not wanted", USAGE)
     try:
         result = app(prog_name="peerwatch", standalone_mode=False)
     except _CLICK_ERROR as error:

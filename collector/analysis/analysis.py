@@ -60,6 +60,11 @@ class Analysis:
         self._verdicts.advance(now)
         return self._verdicts.take_out()
 
+    def finish(self) -> list[Incident]:
+        """Decide what is still held and say what was not said yet, as if all went on quietly after the last event."""
+        self._verdicts.finish()
+        return self._verdicts.take_out()
+
     def workloads(self) -> list[WorkloadSummary]:
         """Return a summary of each workload, sorted by key."""
         table, now, alerts = self._groups.table, self._verdicts.now, self._verdicts.alerts

@@ -4,6 +4,7 @@ What repeats is counted in bulk; where something is new, watched or due, the tab
 out does not depend on how the events were cut into tables.
 """
 
+import dataclasses
 import heapq
 
 import numpy as np
@@ -12,6 +13,7 @@ from peerwatch.columns import EventColumns, EventKind
 from peerwatch.subjects import Subject
 
 from collector.analysis import behaviours
+from collector.analysis.behaviours import Behaviour
 from collector.analysis.groups import Groups
 from collector.analysis.verdicts import Verdicts
 from collector.records import Evidence
@@ -97,7 +99,7 @@ class Batch:
     def _step(self, place: int, pair: int) -> None:
         subject = self._events.subjects[self._subject[place]]
         if self._sighting[pair] < 0:
-            behaviour = self._behaviours[self._behaviour[place]]
+            behaviour = self._of_this_event(place)
             row, new = self._groups.see(subject, behaviour, int(self._time[place]))
             self._sighting[pair] = row
             if new:
@@ -108,6 +110,13 @@ class Batch:
             exe = self._events.strings[columns.exe[process]]
             evidence = Evidence(int(self._time[place]), subject.pod.name, int(columns.pid[process]), exe)
             self._verdicts.evidence(int(self._sighting[pair]), evidence, int(columns.parent_pid[process]))
+
+    def _of_this_event(self, place: int) -> Behaviour:
+        """Return the behaviour with the arguments of this very event; the table's first may be another's."""
+        behaviour: Behaviour = self._behaviours[int(self._behaviour[place])]
+        events = self._events
+        arguments = events.processes.args[int(events.process[self._row[place]])]
+        return dataclasses.replace(behaviour, example=tuple(events.string_list(int(arguments))))
 
     def _apply(self, begin: int, end: int) -> None:
         if end > begin:

@@ -27,6 +27,10 @@ class Finding:
     sharing: int
     earlier: int
     """Replicas of the past that are known besides the compared ones."""
+    earlier_sharing: int
+    """Those of them that did it, too, suspected or not."""
     supporters: int
     context: Context
     followed: bool
+    again: bool = False
+    """It was told before, and goes on."""

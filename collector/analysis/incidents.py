@@ -218,6 +218,7 @@ class IncidentBook:
                 count=seen(each) + (old.count if old else 0),
             )
         told = [each for each in findings if each.severity == strongest.severity]
+        alike = {each.replica.uid for each in findings if each.behaviour.key == strongest.behaviour.key}
         return Incident(
             id=incident.id,
             revision=incident.revision,
@@ -233,7 +234,7 @@ class IncidentBook:
             behaviours=tuple(merged.values()),
             evidence=tuple(sorted(incident.evidence, key=lambda each: each.time)),
             techniques=tuple(dict.fromkeys(technique for each in findings for technique in each.context.techniques)),
-            reason=sentence(strongest, list(incident.replicas.values()), len(merged) + incident.left_out),
+            reason=sentence(strongest, list(incident.replicas.values()), len(merged) + incident.left_out, len(alike) - 1),
             loss_in_window=losses,
         )
 

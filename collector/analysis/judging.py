@@ -191,11 +191,17 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         compared=comparison.compared,
         sharing=comparison.sharing,
         earlier=case.known - comparison.compared,
+        earlier_sharing=int(np.count_nonzero(shows)) - 1 - comparison.sharing + _past_sharing(entry),
         supporters=case.supporters,
         context=about,
         followed=verdict.followed,
     )
     return Judgement(action, finding, alone)
+
+
+def _past_sharing(entry: Entry) -> int:
+    """Return how many replicas that are only numbers by now did it: at least one, if it was ever counted there."""
+    return max(entry.past_replicas, int(entry.past_count > 0))
 
 
 def _known_before(entry: Entry, table: SightingTable) -> bool:
@@ -292,4 +298,5 @@ def _kind(verdict: decision.Verdict, case: decision.Case, *, mixed: bool) -> Inc
         return IncidentKind.KNOWN_BAD
     if verdict.followed:
         return IncidentKind.ROLLOUT_CHANGE if mixed else IncidentKind.NEW_BEHAVIOUR
-    return IncidentKind.PEER_DEVIATION if case.compared >= 2 else IncidentKind.NEW_BEHAVIOUR
+    deviates = case.compared >= 2 and case.sharing <= decision.FOLLOWED * case.compared
+    return IncidentKind.PEER_DEVIATION if deviates else IncidentKind.NEW_BEHAVIOUR

@@ -5,27 +5,29 @@ from peerwatch.subjects import ContainerKind
 
 from collector.analysis.behaviour_keys import printable
 from collector.analysis.findings import Finding
+from collector.detect.decision import FOLLOWED
 from collector.records import BehaviourType, ReplicaRef, Severity
 
 __all__ = ["sentence"]
 
 
-def sentence(finding: Finding, replicas: list[ReplicaRef], behaviours: int) -> str:
+def sentence(finding: Finding, replicas: list[ReplicaRef], behaviours: int, alike: int = 0) -> str:
     """Return the reason, told by the strongest finding of an incident.
 
     Args:
         finding: the strongest.
         replicas: all replicas of the incident.
         behaviours: how many distinct behaviours it has.
+        alike: how many other replicas of the incident did the same as the strongest finding says.
     """
     who = printable(finding.replica.pod or finding.replica.uid, 128)
     if len(replicas) > 1:
         others = len(replicas) - 1
         who += f" and {others} more replica{'s' if others > 1 else ''}"
-    text = f"{who} {_deed(finding)}"
+    text = f"{who} {'again ' if finding.again else ''}{_deed(finding)}"
     if behaviours > 1:
         text += f" and did {behaviours - 1} more unusual thing{'s' if behaviours > 2 else ''}"
-    text += f"; {_comparison(finding)}"
+    text += f"; {_comparison(finding, alike)}"
     if finding.context.why and finding.severity > Severity.INFO:
         text += f" ({finding.context.why})"
     return text
@@ -43,18 +45,20 @@ def _deed(finding: Finding) -> str:
     return f"{text} from {behaviour.parent}" if behaviour.parent else text
 
 
-def _comparison(finding: Finding) -> str:
-    compared, sharing, earlier = finding.compared, finding.sharing, finding.earlier
+def _comparison(finding: Finding, alike: int) -> str:
+    compared, earlier = finding.compared, finding.earlier
+    sharing = max(finding.sharing, min(alike, compared))
     if finding.followed:
         change = f"revision {finding.replica.revision}" if finding.replica.revision else "the workload"
         return f"{sharing} of its {compared} peers do so as well: {change} changed"
+    past = f"{earlier} earlier replica{'s' if earlier > 1 else ''}"
+    did = min(earlier, max(finding.earlier_sharing, alike - compared))
     if not compared:
-        past = f"none of {earlier} earlier replicas ever did" if earlier > 0 else "it never did before"
-        return f"it has no peers to compare with, and {past}"
-    peers = "its only peer" if compared == 1 else f"its {compared} peers"
+        never = f"none of {past} ever did" if earlier > 0 else "it was told before" if finding.again else "it never did before"
+        return f"it has no peers to compare with, and {f'{did} of {past} did so, too' if did else never}"
     if sharing:
-        return f"only {sharing} of {peers} did"
-    text = "its only peer never did" if compared == 1 else f"none of {peers} ever did"
-    if earlier > 0 and not finding.supporters:
-        text += f", nor any of {earlier} earlier replica{'s' if earlier > 1 else ''}"
-    return text
+        only = sharing <= FOLLOWED * compared
+        common = "its only peer did so, too" if compared == 1 else f"{sharing} of its {compared} peers did so, too"
+        return f"only {sharing} of its {compared} peers did" if only else common
+    text = "its only peer never did" if compared == 1 else f"none of its {compared} peers ever did"
+    return text + (f", though {did} of {past} did" if did else f", nor any of {past}" if earlier > 0 else "")

@@ -24,7 +24,7 @@ class Settings:
     started, too."""
     cool_down: float = 900
     """What was told with severity HIGH or above is told again after this long at the earliest, when it goes on: 15 minutes, as
-    in the published evaluations. What is milder is told once."""
+    in the published evaluations. MEDIUM is told again only if it was rare (fewer than `evidence` events), LOW is told once."""
     gather: float = 0.1
     """How long an incident gathers what belongs to it before it is first said: a command's whole chain in one message. A tenth
     of the second within which an alert should be out."""

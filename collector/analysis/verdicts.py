@@ -13,7 +13,7 @@ from collector.analysis.groups import Groups
 from collector.analysis.incidents import IncidentBook, OpenIncident
 from collector.analysis.losses import LossLog
 from collector.analysis.sightings import Group, Standing
-from collector.detect import decision
+from collector.detect import context, decision
 from collector.records import Evidence, Incident, Severity, WorkloadKey
 
 __all__ = ["Verdicts"]
@@ -71,6 +71,11 @@ class Verdicts:
                 self._wake(which)
         self.now = max(self.now, now)
 
+    def finish(self) -> None:
+        """Let time go on until nothing is waiting any more."""
+        while self._due:
+            self.advance(self._due[0][0])
+
     def hold(self, row: int, behaviour: Behaviour) -> None:
         """Take a new sighting: it is judged with its first event."""
         self._forget_removed()
@@ -86,6 +91,11 @@ class Verdicts:
             return
         told = watched.finding
         if told is not None and evidence.time - told.time >= self._ns(self.settings.cool_down):
+            told = self._told_anew(group, row, watched, told)
+            if told is None:
+                self._table.hot[row] = False
+                del self._watched[row]
+                return
             watched.evidence, watched.incident = [], None
         if not watched.evidence:
             watched.parent_pid = parent_pid
@@ -101,6 +111,22 @@ class Verdicts:
         elif told is not None:
             self._tell(watched, dataclasses.replace(told, time=evidence.time, first_event=evidence.time))
             self._later(self.now + self._ns(self.settings.cool_down), watched)
+
+    def _told_anew(self, group: Group, row: int, watched: _Watched, told: Finding) -> Finding | None:
+        """Return what is told of something that goes on after its cool-down, None when there is nothing to tell any more.
+
+        What is mild is told once. What most of the peers do by now was told of each of them, and is no deviation any more.
+        """
+        if told.severity < Severity.MEDIUM:
+            return None
+        question = judging.Question(group, row, watched.behaviour, self.now, True, self._ns(self.settings.startup))
+        finding = judging.judge(question, self._table, self.settings.limits).finding
+        common = finding.sharing > decision.FOLLOWED * finding.compared
+        if common and finding.context.level < context.Level.KNOWN_BAD:
+            return None
+        return dataclasses.replace(
+            finding, severity=told.severity, score=told.score, kind=told.kind, followed=False, again=True
+        )
 
     def resume(self, row: int, behaviour: Behaviour, since: int) -> None:
         """Hold a saved sighting again that had not been decided when the collector stopped."""

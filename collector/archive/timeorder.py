@@ -4,12 +4,63 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from peerwatch.columns import EventColumns
+from peerwatch.columns import EventColumns, EventKind
 
-__all__ = ["SLACK_NS", "Source", "in_order", "merge"]
+__all__ = ["SLACK_NS", "Lateness", "Source", "in_order", "merge", "ties_in_order"]
 
 SLACK_NS = 5_000_000_000
 """How late a line of a recording may be, nanoseconds (the contract of the event lines)."""
+
+
+@dataclass(slots=True)
+class Lateness:
+    """Counts the events that come more than `SLACK_NS` after a younger one, whatever the cut into tables."""
+
+    late: int = 0
+    newest: int = -(2**63) + SLACK_NS
+    """The youngest time so far."""
+
+    def add(self, table: EventColumns) -> None:
+        """Count those of the next table of a recording."""
+        if len(table):
+            newest = np.maximum(np.maximum.accumulate(table.time), self.newest)
+            self.late += int(np.count_nonzero(table.time < newest - SLACK_NS))
+            self.newest = int(newest[-1])
+
+    def count(self, tables: Iterable[EventColumns]) -> Iterator[EventColumns]:
+        """Yield the tables, counting."""
+        for table in tables:
+            self.add(table)
+            yield table
+
+
+def ties_in_order(table: EventColumns) -> EventColumns:
+    """Return a sorted table in which events of the same time stand in an order that is their own.
+
+    Not that of the lines: recordings are split, merged and shuffled, and what is concluded from them must not change. Within a
+    replica processes come in the order of their ids, parents mostly before their children.
+    """
+    same = table.time[1:] == table.time[:-1]
+    if not bool(np.any(same)):
+        return table
+    rows = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+    names = [(each.cluster, each.node, each.pod.uid or each.pod.name, each.container.name) for each in table.subjects]
+    processes, connects = table.processes, table.connects
+    place = np.cumsum(table.kind == EventKind.CONNECT) - 1
+
+    def key(row: int) -> tuple[object, ...]:
+        kind, who, process = int(table.kind[row]), names[table.subject[row]], int(table.process[row])
+        if kind == EventKind.LOSS:
+            return int(table.time[row]), who, -1
+        target: tuple[object, ...] = ()
+        if kind == EventKind.CONNECT:
+            target = connects.address[place[row]].tobytes(), int(connects.port[place[row]])
+        what = int(processes.start_time[process]), kind, table.strings[processes.exe[process]], *target
+        return int(table.time[row]), who, int(processes.pid[process]), *what
+
+    order = np.arange(len(table))
+    order[rows] = sorted(rows.tolist(), key=key)
+    return table.take(order)
 
 
 def in_order(tables: Iterable[EventColumns], slack: int = SLACK_NS) -> Iterator[EventColumns]:

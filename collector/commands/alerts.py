@@ -13,7 +13,7 @@ from collector.commands.terminal import json_line, print_line, print_table
 from collector.messages import incident_from_proto, incident_to_json
 from collector.records import Incident
 
-__all__ = ["alerts", "print_incident_json"]
+__all__ = ["alerts", "print_incident_json", "print_incidents"]
 
 
 def alerts(
@@ -47,7 +47,7 @@ def alerts(
         request = query_pb2.ListIncidentsRequest(namespace=namespace, at_least=at_least, limit=limit)
         listed = [incident_from_proto(each) for each in stub.ListIncidents(request, timeout=TIMEOUT_S).incidents]
         if watch is None:
-            _print_list(listed, output)
+            print_incidents(listed, output)
             return
         shown = {(each.id, each.revision) for each in listed}
         for incident in reversed(listed):
@@ -64,7 +64,8 @@ def print_incident_json(incident: Incident) -> None:
     sys.stdout.flush()
 
 
-def _print_list(incidents: list[Incident], output: ListOutput) -> None:
+def print_incidents(incidents: list[Incident], output: ListOutput) -> None:
+    """Print a list of incidents in its order."""
     if output is ListOutput.JSON:
         for incident in incidents:
             print_incident_json(incident)

@@ -29,10 +29,16 @@ SINGLE_STEP_S = 0.05
 """With --speed, events this close are shown together: a person sees no difference, and a terminal would lag."""
 
 
+LONGEST_SLEEP_S = 3_600.0
+"""The system takes no sleep of many years at once, which a gap in a recording at low speed can ask for."""
+
+
 class ReplayOutput(enum.StrEnum):
     """How a replay is shown."""
 
     TIMELINE = "timeline"
+    TABLE = "table"
+    """The timeline: every list of every command knows this word."""
     TREE = "tree"
     JSON = "json"
 
@@ -138,9 +144,8 @@ def _pace(speed: float) -> Callable[[int], None]:
         if not begun:
             begun.append((time.monotonic(), moment))
         due = begun[0][0] + (moment - begun[0][1]) / NANOSECONDS / speed
-        ahead = due - time.monotonic()
-        if ahead > SINGLE_STEP_S:
+        while (ahead := due - time.monotonic()) > SINGLE_STEP_S:
             sys.stdout.flush()
-            time.sleep(ahead)
+            time.sleep(min(ahead, LONGEST_SLEEP_S))
 
     return wait

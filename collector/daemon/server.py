@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import signal
 import socket
@@ -44,6 +45,10 @@ SEAL_RETRY_S = 60.0
 
 GRACE_S = 2.0
 """How long calls may take to end when the collector stops."""
+
+END_SEAL_S = 5.0
+"""How long sealing may go on when the collector stops: Kubernetes kills after 30 s. What is not sealed stays in the journal,
+to be sealed by the next run."""
 
 MESSAGE_MAX = 16 << 20
 """Largest message that is taken, bytes; agents send a hundred kilobytes."""
@@ -220,9 +225,12 @@ class _Collector:
             if time.monotonic() >= self._seal_after:
                 await self._seal_closed()
 
-    async def _seal_closed(self) -> None:
+    async def _seal_closed(self, until: float = math.inf) -> None:
+        """Seal what is closed; none is begun after `until` (monotonic seconds)."""
         loop = asyncio.get_running_loop()
         for segment in self._pipeline.closed_segments():
+            if time.monotonic() > until:
+                return
             report = ReadReport()
             try:
                 files = await loop.run_in_executor(self._sealer, self._archive.write, segment, report)
@@ -239,10 +247,10 @@ class _Collector:
         self._seal_after = time.monotonic() + SEAL_RETRY_S
 
     async def _end(self) -> None:
-        """Write everything that is still in memory, and seal the journal."""
+        """Write everything that is still in memory, and seal the journal as far as there is time."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._worker, self._pipeline.tick, time.time_ns())
         await loop.run_in_executor(self._worker, self._pipeline.rotate, time.time_ns())
-        await self._seal_closed()
+        await self._seal_closed(time.monotonic() + END_SEAL_S)
         for executor in (self._worker, self._sealer, self._readers):
-            executor.shutdown()
+            executor.shutdown(cancel_futures=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from collector.detect.context import Level
 
-__all__ = ["DEFAULT_LIMITS", "Action", "Case", "Limits", "Verdict", "decide", "must_wait", "weight"]
+__all__ = ["DEFAULT_LIMITS", "FOLLOWED", "Action", "Case", "Limits", "Verdict", "decide", "must_wait", "weight"]
 
 FOLLOWED = 0.5
 """More than this share of the peers must show a behaviour, too, for it to be what the workload does: the majority."""

@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import orjson
@@ -29,13 +29,21 @@ from peerwatch.columns import (
 )
 from peerwatch.subjects import NOBODY, Container, ContainerKind, Pod, Subject, Workload
 
-__all__ = ["BadLineError", "Reader", "format_time", "parse_time", "read", "write"]
+__all__ = ["MAX_LINE", "BadLineError", "Reader", "format_time", "lines", "parse_time", "read", "write"]
 
 ROWS_PER_TABLE = 16_384
 """How many events `read` puts into one table: large enough for column work, small enough to keep memory flat."""
 
 MAX_LINE = 1 << 20
 """Longest line that is read, bytes: 4 KiB of arguments and a pod's labels stay far below."""
+
+MAX_DIGITS = 20
+"""Digits of the largest 64-bit number: Python refuses to convert thousands, and none is meant."""
+
+MOST_NS = 2**63 - 1
+"""Times are 64-bit nanoseconds since 1970: from 1677 to 2262."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 IPV4_MAPPED = bytes(10) + b"\xff\xff"
 
@@ -66,7 +74,9 @@ def _integer(holder: dict[str, Any], name: str, most: int = 2**32 - 1) -> int:
     value = holder.get(name)
     if value is None:
         return 0
-    if isinstance(value, str) and value.isascii() and value.isdigit():  # proto3 JSON takes numbers as strings
+    if (
+        isinstance(value, str) and len(value) <= MAX_DIGITS and value.isascii() and value.isdigit()
+    ):  # proto3 JSON takes numbers as strings
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         raise _Wrong(f"{name} must be a whole number from 0 to {most}")
@@ -109,13 +119,20 @@ def parse_time(text: str) -> int:
     """
     match = _TIME.fullmatch(text)
     if match is None:
-        raise ValueError(f"not an RFC 3339 time: {text[:64]!r}")
-    whole = datetime.datetime.strptime(match[1].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.UTC)
+        raise _no_time(text)
+    try:
+        whole = datetime.datetime.strptime(match[1].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.UTC)
+    except ValueError:  # a 13th month
+        raise _no_time(text) from None
     seconds = (whole - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(seconds=1)
     if match[3]:
         offset = int(match[4]) * 3600 + int(match[5]) * 60
         seconds -= offset if match[3] == "+" else -offset
     return seconds * NANOSECONDS + int((match[2] or "").ljust(9, "0"))
+
+
+def _no_time(text: str) -> ValueError:
+    return ValueError(f"not an RFC 3339 time: {text[:64]!r}")
 
 
 @functools.lru_cache(maxsize=1024)  # events come in order: a second is asked for again and again
@@ -189,6 +206,8 @@ class Reader:
         table = _Table()
         for line in lines:
             self.lines += 1
+            if self.lines == 1:
+                line = line.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901 — some editors and shells begin files with it
             if not line or line.isspace():
                 continue
             try:
@@ -203,6 +222,14 @@ class Reader:
                 table = _Table()
         if len(table.builder):
             yield table.builder.build()
+
+
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file, of one that is too long only its beginning: no more of it is ever held in memory."""
+    while line := file.readline(MAX_LINE + 1):
+        yield line
+        while len(line) > MAX_LINE and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE + 1)
 
 
 def read(lines: Iterable[bytes]) -> Iterator[EventColumns]:
@@ -240,6 +267,10 @@ class _Table:
             time = parse_time(text)
         except ValueError as error:
             raise _Wrong(f"{name}: {error}") from None
+        if not -MOST_NS <= time <= MOST_NS:
+            if name == "time":
+                raise _Wrong(f"time: {text[:64]!r} is before 1678 or after 2261")
+            return 0  # year 1 is how some programs write that they do not know
         if rest[-1:] == "Z":
             self._seconds[second] = time // NANOSECONDS * NANOSECONDS
         return time
@@ -254,15 +285,16 @@ class _Table:
             raise _Wrong(f"not JSON: {error}") from None
         if not isinstance(event, dict):
             raise _Wrong("an event must be a JSON object")
-        if "time" not in event:
+        if event.get("time") is None:
             raise _Wrong("an event needs a time")
         time = self.time(event, "time")
-        if "exec" in event:
+        # In proto3 JSON null says that a field is not set.
+        if event.get("exec") is not None:
             _object(event, "exec")
             self.builder.exec(time, self.subject(event), self.process(event))
-        elif "connect" in event:
+        elif event.get("connect") is not None:
             self.connect(time, event, _object(event, "connect"))
-        elif "loss" in event:
+        elif event.get("loss") is not None:
             loss = _object(event, "loss")
             self.builder.loss(
                 time,

@@ -156,3 +156,65 @@ def test_ctrl_c_ends_a_follower_without_a_traceback(daemon: Daemon) -> None:
     follow.send_signal(signal.SIGINT)
     out, err = follow.communicate(timeout=30)
     assert (follow.returncode, out, err) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["replay", "backtest"])
+def test_a_damaged_gzip_file_is_2_and_no_traceback(peerwatch: Command, tmp_path: Path, events: Events, command: str) -> None:
+    packed = bytearray(gzip.compress(recording(tmp_path / "plain", events).read_bytes()))
+    for place in range(len(packed) // 3, len(packed) - 8):
+        packed[place] ^= 0x5A
+    (tmp_path / "damaged.gz").write_bytes(packed)
+    one_line(peerwatch(command, tmp_path / "damaged.gz"), 2, "damaged.gz", "gzip")
+
+
+@pytest.mark.parametrize("command", ["replay", "backtest"])
+def test_files_may_be_pipes_and_gzip_is_known_by_its_content(
+    peerwatch: Command, tmp_path: Path, events: Events, command: str
+) -> None:
+    plain = recording(tmp_path / "events", events)
+    (tmp_path / "packed").write_bytes(gzip.compress(plain.read_bytes()))
+    expected = peerwatch(command, plain)
+    assert expected.returncode == 0
+
+    program = [*PROGRAM, command]
+    pipe = f'"$@" <(cat {plain})'
+    named = subprocess.run(["bash", "-c", pipe, "bash", *program], capture_output=True, text=True, timeout=60, check=False)
+    with (tmp_path / "packed").open("rb") as packed:
+        given = subprocess.run([*program, "-"], stdin=packed, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (named.returncode, named.stdout) == (0, expected.stdout)
+    assert (given.returncode, given.stdout) == (0, expected.stdout)
+    assert peerwatch(command, tmp_path / "packed").stdout == expected.stdout
+
+
+@pytest.mark.parametrize("command", ["replay", "backtest"])
+def test_closed_streams_are_2_and_one_line(tmp_path: Path, events: Events, command: str) -> None:
+    path = recording(tmp_path / "events", events)
+    for arguments, redirect in ((str(path), ">&-"), ("-", "<&-")):
+        call = ["bash", "-c", f'"$@" {redirect}', "bash", *PROGRAM, command, arguments]
+        one_line(subprocess.run(call, capture_output=True, text=True, timeout=60, check=False), 2, "closed")
+
+
+def test_every_list_knows_table_and_json(peerwatch: Command, tmp_path: Path, events: Events) -> None:
+    path = recording(tmp_path / "events", events)
+    assert peerwatch("backtest", "--output", "table", path).stdout == "no alerts\n"
+    assert peerwatch("backtest", "--output", "json", path).stdout == peerwatch("backtest", path).stdout
+    assert peerwatch("replay", "--output", "table", path).stdout == peerwatch("replay", path).stdout
+
+
+@pytest.mark.parametrize("command", ["replay", "backtest"])
+def test_events_beyond_the_five_seconds_are_used_and_counted(
+    peerwatch: Command, tmp_path: Path, events: Events, command: str
+) -> None:
+    lines = [next(jsonlines.write(events.table(begin=10**18 + at * 10**9))) for at in (0, 10, 4, 6, 11)]
+    path = tmp_path / "late.jsonl"
+    path.write_bytes(b"".join(lines))
+    assert "1 events late by more than 5 s" in peerwatch(command, path).stderr
+    assert len(peerwatch("replay", "--output", "json", path).stdout.splitlines()) == 5
+
+
+def test_a_replay_at_a_very_low_speed_waits_instead_of_failing(tmp_path: Path, events: Events) -> None:
+    path = recording(tmp_path / "events", events)
+    slow = [*PROGRAM, "replay", "--speed", "1e-300", str(path)]
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(slow, capture_output=True, timeout=4, check=False)

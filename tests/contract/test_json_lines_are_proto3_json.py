@@ -1,4 +1,5 @@
 import contextlib
+import io
 import json
 
 import pytest
@@ -6,7 +7,7 @@ from google.protobuf import json_format
 from harness.tables import tables
 from hypothesis import example as explicitly, given, strategies as st
 from peerwatch import jsonlines
-from peerwatch.columns import EventColumns
+from peerwatch.columns import EventColumns, EventKind
 from peerwatch.v1 import event_pb2
 
 # The two examples of the contract, in the order and with the fields that users know them by.
@@ -62,7 +63,12 @@ def test_protobuf_reads_what_we_write_and_we_read_what_protobuf_writes(table: Ev
         (b"{}", "needs a time"),
         (b'{"time": 5, "exec": {}}', "RFC 3339"),
         (b'{"time": "yesterday", "exec": {}}', "RFC 3339"),
-        (b'{"time": "2026-13-01T00:00:00Z", "exec": {}}', "time"),
+        (b'{"time": "2026-13-01T00:00:00Z", "exec": {}}', "no[t] an RFC 3339 time"),
+        (b'{"time": "0001-01-01T00:00:00Z", "exec": {}}', "before 1678"),
+        (b'{"time": "9999-12-31T23:59:59Z", "exec": {}}', "after 2261"),
+        (b'{"time": null, "exec": {}}', "needs a time"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": null}', "exec, connect or loss"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"pid": "' + b"9" * 5000 + b'"}}', "pid"),
         (b'{"time": "2026-11-21T10:00:00Z"}', "exec, connect or loss"),
         (b'{"time": "2026-11-21T10:00:00Z", "foo": 1}', "exec, connect or loss"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": 1}', "exec must be an object"),
@@ -134,3 +140,43 @@ def test_times_with_offsets(text: str, time: int) -> None:
 def test_no_line_does_more_than_be_refused(line: bytes) -> None:
     with contextlib.suppress(jsonlines.BadLineError):
         list(jsonlines.read([line]))
+
+
+def test_a_time_that_nobody_knew_is_none() -> None:
+    line = one_line(
+        EXEC.replace("2026-11-21T09:12:00Z", "0001-01-01T00:00:00Z").replace("2026-11-21T09:12:03Z", "9999-12-31T23:59:59Z")
+    )
+
+    (table,) = jsonlines.read([line])
+
+    assert (table.subjects[0].pod.created_at, table.subjects[0].container.started_at) == (0, 0)
+
+
+def test_null_is_a_field_that_is_not_set() -> None:
+    (table,) = jsonlines.read([one_line(CONNECT.replace('"connect"', '"exec": null, "connect"'))])
+
+    assert list(table.kind) == [EventKind.CONNECT]
+
+
+def test_a_byte_order_mark_at_the_beginning_is_passed_over() -> None:
+    (table,) = jsonlines.read([b"\xef\xbb\xbf" + one_line(EXEC) + b"\r\n"])
+
+    assert len(table) == 1
+
+
+def test_a_line_without_end_is_read_in_bounded_memory_and_the_next_lines_are_read_too() -> None:
+    class Counted(io.BytesIO):
+        longest = 0
+
+        def readline(self, size: int | None = -1, /) -> bytes:
+            line = super().readline(size)
+            self.longest = max(self.longest, len(line))
+            return line
+
+    file = Counted(one_line(EXEC) + b"\n" + b"x" * (5 << 20) + b"\n" + one_line(CONNECT))
+    reader = jsonlines.Reader(skip_bad_lines=True)
+
+    (table,) = reader.read(jsonlines.lines(file))
+
+    assert (len(table), reader.bad, reader.lines) == (2, 1, 3)
+    assert file.longest <= jsonlines.MAX_LINE + 1

@@ -192,3 +192,65 @@ def test_odd_but_harmless_things_of_one_chain_are_told_with_it(cluster: Cluster)
     (alert,) = alerts(analyse(cluster, until=130))
 
     assert [each.key for each in alert.behaviours] == ["/usr/bin/dash <- /usr/bin/server", "/usr/bin/true <- /usr/bin/dash"]
+
+
+def test_what_goes_on_is_told_again_after_a_while(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 1100)
+    for second in (60, 1000):
+        cluster.exec(second + 0.5, pods[2], "/usr/bin/nc")
+
+    first, second = alerts(analyse(cluster))
+
+    assert first.reason.startswith("cart-r1-2 ran /usr/bin/nc ")
+    assert second.reason.startswith("cart-r1-2 again ran /usr/bin/nc ")
+
+
+def test_what_is_mild_is_told_once_however_long_it_goes_on(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 3000)
+    for second in (100, 1100, 2100):
+        cluster.exec(second + 0.5, pods[2], "/usr/bin/odd")
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert alert.severity is Severity.LOW
+
+
+def test_what_all_replicas_were_reported_for_is_not_told_at_each_of_its_next_runs(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 4100)
+    for run in (200, 1200, 2200, 3200):  # a job that the server runs through a shell, on each replica within a minute
+        for number, pod in enumerate(pods):
+            cluster.exec(run + 11 * number + 0.5, pod, "/usr/bin/dash", args=("sh", "-c", "cleanup"))
+
+    told = alerts(analyse(cluster))
+
+    assert max(each.first_event for each in told) < BEGIN + 300 * SECOND
+
+
+def test_the_sentence_does_not_contradict_itself_about_the_other_replicas(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 400)
+    for number, pod in enumerate(pods):
+        cluster.exec(60.5 + 2 * number, pod, "/usr/bin/nc")
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert alert.reason.startswith("cart-r1-0 and 4 more replicas ran /usr/bin/nc")
+    assert "never did" not in alert.reason
+    assert "ever did" not in alert.reason
+    assert "4 of its 4 peers did so, too" in alert.reason
+
+
+def test_earlier_replicas_that_were_reported_for_the_same_are_not_said_to_be_innocent(cluster: Cluster) -> None:
+    old, new = cluster.pods(4), cluster.pods(4, revision="r2", at=300)
+    cluster.normal(old, 0, 300)
+    for number, pod in enumerate(old):
+        cluster.exec(100.5 + 20 * number, pod, "/usr/bin/nc")
+    cluster.normal(new, 300, 500)
+    cluster.exec(450.5, new[1], "/usr/bin/nc")
+
+    found = alerts(analyse(cluster))
+
+    assert "none of its 3 peers ever did, though 4 of 4 earlier replicas did" in found[-1].reason

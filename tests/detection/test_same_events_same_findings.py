@@ -192,3 +192,14 @@ def test_a_workload_is_learning_first_and_settles(cluster: Cluster) -> None:
     assert [each.phase for each in first.workloads()] == ["learning"]
     (summary,) = later.workloads()
     assert (summary.phase, summary.replicas, summary.learned, summary.candidates) == ("settled", 5, 3, 0)
+
+
+def test_the_arguments_shown_and_judged_are_those_of_the_event_itself(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 90)
+    cluster.exec(60.5, pods[1], "/usr/bin/dash", args=("sh", "-c", "true"))
+    cluster.exec(60.7, pods[2], "/usr/bin/dash", args=("sh", "-c", "cat /etc/shadow"))
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert "T1003.008" in alert.techniques
