@@ -10,7 +10,7 @@ from typing import Literal
 from agent import privileges
 from agent.capture.btf import VMLINUX, Btf, BtfError
 from agent.capture.offsets import offset_macros
-from agent.capture.probes import PIN_FOLDER, Probes, uninstall
+from agent.capture.probes import PIN_FOLDER, Probes, own_folder, uninstall, uninstall_abandoned
 from agent.capture.tracepoints import TRACEFS
 from agent.errors import AgentError
 
@@ -95,7 +95,8 @@ def _cgroups() -> Iterator[Finding]:
 
 
 def _probes() -> Finding:
-    folder = PIN_FOLDER.with_name(f"{PIN_FOLDER.name}-check-{os.getpid()}")
+    uninstall_abandoned()
+    folder = own_folder("check")
     try:
         try:
             with Probes(folder):

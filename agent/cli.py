@@ -23,9 +23,9 @@ from peerwatch.columns import EventColumns
 from peerwatch.subjects import Subject
 
 from agent import privileges
-from agent.capture.probes import PIN_FOLDER, Probes, uninstall as remove_probes
+from agent.capture.probes import PIN_FOLDER, Probes, own_folder, uninstall as remove_probes, uninstall_abandoned
 from agent.check import examine
-from agent.errors import AgentError, ConfigError
+from agent.errors import AgentError, ConfigError, UnsupportedError
 from agent.identity.index import PodIndex
 from agent.identity.podfile import PodFile
 from agent.identity.resolver import Resolver
@@ -132,12 +132,19 @@ def record(
     Example: peerwatch-agent record --output - --pods pods.json | jq .process.exe
     """
     privileges.require()
-    folder = PIN_FOLDER.with_name(f"{PIN_FOLDER.name}-record-{os.getpid()}")
+    uninstall_abandoned()
+    folder = own_folder("record")
 
     async def write(stream: BinaryIO) -> Node:
         async def put(table: EventColumns) -> None:
-            stream.writelines(jsonlines.write(table))
-            stream.flush()
+            try:
+                stream.writelines(jsonlines.write(table))
+                stream.flush()
+            except OSError as error:
+                _discard(stream)
+                if isinstance(error, BrokenPipeError):
+                    raise
+                raise UnsupportedError(f"cannot write {output}: {error.strerror}; what was recorded before is there") from None
 
         return await _capture(_stop_at_signals(), pods, kubeconfig, Subject(cluster, node), folder, put)
 
@@ -169,6 +176,7 @@ def check() -> None:
 def uninstall(pin_dir: PinDir = PIN_FOLDER) -> None:
     """Detach the probes that `run` left and free what they hold."""
     privileges.require()
+    uninstall_abandoned()
     typer.echo(f"removed {pin_dir}" if remove_probes(pin_dir) else f"nothing to remove: there is no {pin_dir}")
 
 
@@ -228,10 +236,18 @@ def _output(name: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     try:
-        with Path(name).open("wb") as stream:
-            yield stream
+        stream = Path(name).open("wb")  # noqa: SIM115 — only what opening raises is the call's fault
     except OSError as error:
         raise ConfigError(f"cannot write {name}: {error.strerror}; give another --output") from None
+    with stream:
+        yield stream
+
+
+def _discard(stream: BinaryIO) -> None:
+    """Let go of what is left in a stream that cannot be written: it would fail again when it is closed, or at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def _check_address(text: str) -> None:
@@ -250,8 +266,7 @@ def main() -> None:
     except AgentError as error:
         code = _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has enough. Nothing more can be written there, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout.buffer)  # whoever read our output has enough
         code = 0
     sys.exit(code)
 

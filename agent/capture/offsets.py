@@ -27,6 +27,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "PID_LEVEL": ("pid.level",),
     "PID_NUMBERS": ("pid.numbers",),
     "UPID_NS": ("upid.ns",),
+    "PID_NAMESPACE_CHILD_REAPER": ("pid_namespace.child_reaper",),
     "MM_ARG_END": ("mm_struct.arg_end",),
     "MM_ARG_START": ("mm_struct.arg_start",),
     "MM_EXE_FILE": ("mm_struct.exe_file",),

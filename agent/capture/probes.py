@@ -9,6 +9,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,25 @@ import numpy.typing as npt
 from agent.capture.pins import LINKS, MAPS, RING_PAGES, lookup, open_pin, store, unpin_all
 from agent.capture.records import CGROUP, LONG_EVENT, OUTCOME, SMALL_EVENT, Counter
 from agent.capture.ring import Ring
-from agent.errors import UnsupportedError
+from agent.errors import ConfigError, UnsupportedError
 
-__all__ = ["PIN_FOLDER", "Probes", "Records", "boot_to_wall", "uninstall"]
+__all__ = [
+    "MOST_RECORDS",
+    "PIN_FOLDER",
+    "Probes",
+    "Records",
+    "boot_to_wall",
+    "own_folder",
+    "uninstall",
+    "uninstall_abandoned",
+]
 
 PIN_FOLDER = Path("/sys/fs/bpf/peerwatch")
+
+_VERSION = re.compile(r"[0-9a-f]{16}")
+"""What is in a folder of ours: one folder per version of the probes, named by `_fingerprint`."""
+
+_OWN = re.compile(rf"{PIN_FOLDER.name}-(?:record|check)-(?P<pid>[0-9]+)")
 
 _PAGE = 4096
 _RING_SIZES = {
@@ -65,6 +80,7 @@ class Probes:
 
     Raises:
         UnsupportedError: they cannot be attached, or another agent reads them.
+        ConfigError: the folder holds pins of others.
     """
 
     def __init__(self, folder: Path = PIN_FOLDER) -> None:
@@ -151,6 +167,7 @@ def uninstall(folder: Path = PIN_FOLDER) -> bool:
 
     Raises:
         UnsupportedError: an agent still uses them, or it is not allowed.
+        ConfigError: the folder holds what is not ours; nothing was removed.
     """
     if not folder.exists():
         return False
@@ -162,6 +179,22 @@ def uninstall(folder: Path = PIN_FOLDER) -> bool:
     finally:
         os.close(lock)
     return True
+
+
+def own_folder(purpose: Literal["record", "check"]) -> Path:
+    """Return a folder for probes of this process alone."""
+    return PIN_FOLDER.with_name(f"{PIN_FOLDER.name}-{purpose}-{os.getpid()}")
+
+
+def uninstall_abandoned() -> None:
+    """Remove what was in an `own_folder` whose process was killed: nobody would ever read or detach those probes."""
+    for folder in PIN_FOLDER.parent.glob(f"{PIN_FOLDER.name}-*"):
+        match = _OWN.fullmatch(folder.name)
+        if match is None or Path("/proc", match["pid"]).exists():
+            continue
+        # A process that is not visible from here may live: then it holds the lock.
+        with contextlib.suppress(UnsupportedError, ConfigError, OSError):
+            uninstall(folder)
 
 
 def _lock(folder: Path) -> int:
@@ -180,6 +213,10 @@ def _lock(folder: Path) -> int:
         raise UnsupportedError(
             f"another peerwatch-agent uses {folder}: stop it, or take another folder with --pin-dir"
         ) from None
+    strangers = sorted(entry.name for entry in folder.iterdir() if not _VERSION.fullmatch(entry.name))
+    if strangers:
+        os.close(descriptor)
+        raise ConfigError(f"{folder} holds {strangers[0]!r}, which is not peerwatch's: give a folder of its own with --pin-dir")
     return descriptor
 
 
@@ -191,7 +228,10 @@ def _attach(folder: Path) -> Path:
 
         command = [sys.executable, "-P", "-m", "agent.capture.loader", str(pins)]
         try:
-            loader = subprocess.run(command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_S, check=False)  # noqa: S603 — our own module
+            # In a process group of its own: Ctrl-C is for the agent, which ends in order once the probes are there.
+            loader = subprocess.run(  # noqa: S603 — our own module
+                command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_S, check=False, process_group=0
+            )
         except subprocess.TimeoutExpired:
             raise UnsupportedError(f"the probes were not loaded within {LOADER_TIMEOUT_S} s: the machine is too busy") from None
         if loader.returncode:

@@ -56,6 +56,4 @@ _EVENT: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [
 SMALL_EVENT = np.dtype([*_EVENT, ("text", "u1", (_SMALL_TEXT,))])
 LONG_EVENT = np.dtype([*_EVENT, ("text", "u1", (_LONG_TEXT,))])
 OUTCOME = np.dtype([("socket", "<u8"), ("attempt", "<u8"), ("time", "<u8"), ("result", "<u8")])
-CGROUP = np.dtype(
-    [("first_start", "<u8"), ("is_container", "<u2"), ("is_complete", "<u2"), ("length", "<u4"), ("path", "S512")]
-)
+CGROUP = np.dtype([("first_start", "<u8"), ("container", "<u8"), ("is_complete", "<u4"), ("length", "<u4"), ("path", "S512")])

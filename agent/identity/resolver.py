@@ -52,7 +52,6 @@ class Resolver:
         self._index = index
         self._path_of = path_of
         self._subjects: OrderedDict[int, Subject] = OrderedDict()
-        self._refs: dict[Subject, ContainerRef] = {}
         self._waiting: list[_Waiting] = []
 
     def __len__(self) -> int:
@@ -74,10 +73,9 @@ class Resolver:
             subject = Subject(self._cluster, self._node)
         else:
             subject = Subject(self._cluster, self._node, Pod(uid=ref.pod_uid), Container(id=ref.id))
-            self._refs[subject] = ref
         self._subjects[key] = subject
         if len(self._subjects) > MOST_KEYS:
-            self._refs.pop(self._subjects.popitem(last=False)[1], None)
+            self._subjects.popitem(last=False)
         return subject
 
     def resolve(self, table: EventColumns, now: int) -> list[EventColumns]:
@@ -124,5 +122,6 @@ class Resolver:
         return [replace(ready, subjects=subjects)] if len(ready) else []
 
     def _lookup(self, subject: Subject, *, final: bool) -> Subject | None:
-        ref = self._refs.get(subject)
-        return None if ref is None or self._index is None else self._index.lookup(ref, final=final)
+        if self._index is None or not subject.container.id:  # nobody knows whose it is, or it is only claimed
+            return None
+        return self._index.lookup(ContainerRef(subject.container.id, subject.pod.uid), final=final)

@@ -5,7 +5,7 @@ from peerwatch.subjects import Subject
 
 from agent.identity.index import PodIndex
 from agent.identity.pods import parse_pod
-from agent.identity.resolver import MOST_WAITING, PATIENCE_NS, Resolver
+from agent.identity.resolver import MOST_KEYS, MOST_WAITING, PATIENCE_NS, Resolver
 
 UID = "0b9d3a52-4d5f-4a7e-9c39-6a1f4a0f7f11"
 CONTAINER = "4f1d" * 16
@@ -119,3 +119,15 @@ def test_cgroups_that_are_no_container_s_are_left_out_and_counted() -> None:
 
     assert pids(resolved.resolve(events(resolved, 1, 2, 3), 0)) == [1, 2]
     assert resolved.foreign == 1
+
+
+def test_a_container_with_several_cgroups_keeps_its_name_when_one_of_them_is_forgotten() -> None:
+    index = PodIndex("prod", "node-1")
+    index.apply(POD)
+    resolved = resolver(index, {1: OWN, 2: f"{OWN}/init", **dict.fromkeys(range(3, MOST_KEYS + 3), "/system.slice")})
+    for key in (1, 2, *range(3, MOST_KEYS + 2)):
+        resolved.subject_of(key)
+
+    (subject,) = subjects(resolved.resolve(events(resolved, 2), 0))
+
+    assert subject.pod.name == "cart-x2x9q"

@@ -40,7 +40,9 @@ class Container:
         network: Path,
         hostname: str = "container",
         hosts: Mapping[str, str] | None = None,
+        pids: Path | None = None,
     ) -> None:
+        """`pids`: the pid namespace that it joins, as with shareProcessNamespace or hostPID; None: its own."""
         self.id = secrets.token_hex(32)
         self.pod_uid = pod_uid
         self.program = program
@@ -52,6 +54,7 @@ class Container:
         self._network = network
         self._hostname = hostname
         self._hosts = dict(hosts or {})
+        self._pids = pids
         self._path = session.path / "containers" / self.id
         self._state = session.path / "runc"
         self.rootfs = self._path / "rootfs"
@@ -159,7 +162,8 @@ class Container:
             "linux": {
                 "cgroupsPath": self.cgroup,
                 "namespaces": [
-                    *({"type": name} for name in ("pid", "mount", "ipc", "uts")),
+                    *({"type": name} for name in ("mount", "ipc", "uts")),
+                    {"type": "pid"} | ({} if self._pids is None else {"path": str(self._pids)}),
                     {"type": "network", "path": str(self._network)},
                 ],
                 "resources": {"devices": [{"allow": False, "access": "rwm"}]},

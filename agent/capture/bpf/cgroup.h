@@ -54,13 +54,30 @@ static __always_inline int has_container_id(const char *name, long length) {
            (length >= CONTAINER_ID_LENGTH + 6 && is_container_id(name + length - CONTAINER_ID_LENGTH - 6));
 }
 
+/* A pod's cgroup ends with its uid (36 characters, a static pod's 32): `pod<uid>`, or `…-pod<uid>.slice` under systemd. */
+static __always_inline int is_pod(const char *name, long length) {
+    __u32 word = 0, end = 0;
+    if (length == 3 + 36 || length == 3 + 32) {
+        bpf_probe_read_kernel(&word, 3, name);
+        return word == ('p' | 'o' << 8 | 'd' << 16);
+    }
+    if (length < 4 + 36 + 6)
+        return 0;
+    bpf_probe_read_kernel(&end, 4, name + length - 4);
+    bpf_probe_read_kernel(&word, 4, name + length - (4 + 36 + 6));
+    if (word != ('-' | 'p' << 8 | 'o' << 16 | 'd' << 24))
+        bpf_probe_read_kernel(&word, 4, name + length - (4 + 32 + 6));
+    return end == ('l' | 'i' << 8 | 'c' << 16 | 'e' << 24) && word == ('-' | 'p' << 8 | 'o' << 16 | 'd' << 24);
+}
+
 static __always_inline struct cgroup *describe_cgroup(__u64 key, void *node) {
     int zero = 0;
     struct cgroup_scratch *scratch = cgroup_scratches.lookup(&zero);
     if (!scratch)
         return 0;
     __u32 used = 0;
-    scratch->cgroup.is_container = 0;
+    __u64 below = 0; /* the cgroup looked at before, if it has a container's name */
+    scratch->cgroup.container = 0;
     scratch->cgroup.is_complete = 0;
     scratch->cgroup.first_start = 0;
     for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
@@ -74,8 +91,12 @@ static __always_inline struct cgroup *describe_cgroup(__u64 key, void *node) {
         long length = bpf_probe_read_kernel_str(&scratch->cgroup.path[at], 160, name);
         if (length <= 1 || used + length > CGROUP_PATH - 1)
             break;
-        if (!scratch->cgroup.is_container)
-            scratch->cgroup.is_container = has_container_id(name, length - 1);
+        /* As agent/identity/cgroups.py decides: what is directly below the uppermost pod, else the innermost. */
+        if (below && is_pod(name, length - 1))
+            scratch->cgroup.container = below;
+        below = has_container_id(name, length - 1) ? read_u64(node, KERNFS_NODE_ID) : 0;
+        if (!scratch->cgroup.container)
+            scratch->cgroup.container = below;
         used += length;
         scratch->cgroup.path[(used - 1) & (CGROUP_PATH - 1)] = '/';
         node = parent;
@@ -102,18 +123,23 @@ static __always_inline void *task_cgroup_node(void *task, int hierarchy) {
 }
 
 /* The container a task is in, or 0. Runtimes on v1 and hybrid hosts put containers into the v1 hierarchies, some into v2 too. */
-static __always_inline struct cgroup *task_container(void *task, __u64 *key, void **node) {
-    *node = task_cgroup_node(task, 0);
-    struct cgroup *found = cgroup_at(*node, 0, key);
-    if (found && found->is_container)
+static __always_inline struct cgroup *task_container(void *task, __u64 *key) {
+    struct cgroup *found = cgroup_at(task_cgroup_node(task, 0), 0, key);
+    if (found && found->container)
         return found;
 #ifdef CGROUP_V1_SUBSYSTEM
-    *node = task_cgroup_node(task, CGROUP_V1_SUBSYSTEM + 1);
-    found = cgroup_at(*node, CGROUP_V1_SUBSYSTEM + 1, key);
-    if (found && found->is_container)
+    found = cgroup_at(task_cgroup_node(task, CGROUP_V1_SUBSYSTEM + 1), CGROUP_V1_SUBSYSTEM + 1, key);
+    if (found && found->container)
         return found;
 #endif
     return 0;
+}
+
+/* Whether a task is in the same container as `cgroup`. A cgroup that no probe has met yet counts as outside. */
+static __always_inline int is_inside(void *task, __u64 hierarchy, struct cgroup *cgroup) {
+    __u64 key = cgroup_key(task_cgroup_node(task, hierarchy), hierarchy);
+    struct cgroup *known = cgroups.lookup(&key);
+    return known && known->container == cgroup->container;
 }
 
 #endif

@@ -24,7 +24,6 @@
 struct call {
     __u64 address;
     __u64 cgroup_id;
-    void *cgroup_node;
     __u64 socket;  /* the attempt failed within the call: its error is known when the call ends */
     __u64 attempt;
     __u32 fd;
@@ -74,8 +73,7 @@ static __always_inline void read_destination(struct event *event, void *sock) {
 }
 
 /* Adds who it was to an event whose other fields are set, and emits it. */
-static __always_inline void emit_connect(struct scratch *scratch, void *task, struct cgroup *cgroup, __u64 cgroup_id,
-                                         void *cgroup_node) {
+static __always_inline void emit_connect(struct scratch *scratch, void *task, struct cgroup *cgroup, __u64 cgroup_id) {
     __u32 tgid = bpf_get_current_pid_tgid() >> 32;
     struct event *event = &scratch->event;
     struct image *image = images.lookup(&tgid);
@@ -86,9 +84,10 @@ static __always_inline void emit_connect(struct scratch *scratch, void *task, st
         emit_small(event, image->text);
         return;
     }
-    describe_process(scratch, task, cgroup, cgroup_id, cgroup_node);
-    keep_image(scratch);
-    emit_small(event, scratch->text);
+    describe_process(scratch, task, cgroup, cgroup_id);
+    image = keep_image(scratch);
+    if (image)
+        emit_small(event, image->text);
 }
 
 RAW_TRACEPOINT_PROBE(inet_sock_set_state) {
@@ -100,8 +99,7 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state) {
             return 0;
         void *task = (void *)bpf_get_current_task();
         __u64 cgroup_id = 0;
-        void *cgroup_node = 0;
-        struct cgroup *cgroup = task_container(task, &cgroup_id, &cgroup_node);
+        struct cgroup *cgroup = task_container(task, &cgroup_id);
         int zero = 0;
         struct scratch *scratch = scratches.lookup(&zero);
         if (!cgroup || !scratch)
@@ -118,7 +116,7 @@ RAW_TRACEPOINT_PROBE(inet_sock_set_state) {
         read_destination(event, sock);
         __u64 attempt = event->time;
         attempts.update(&socket, &attempt);
-        emit_connect(scratch, task, cgroup, cgroup_id, cgroup_node);
+        emit_connect(scratch, task, cgroup, cgroup_id);
     } else if (new_state == TCP_ESTABLISHED || new_state == TCP_CLOSE) {
         __u64 *attempt = attempts.lookup(&socket);
         if (!attempt)
@@ -156,7 +154,7 @@ struct sys_exit {
 int enter_connect(struct sys_enter *ctx) {
     void *task = (void *)bpf_get_current_task();
     struct call call = {.address = ctx->args[1], .fd = ctx->args[0]};
-    if (!task_container(task, &call.cgroup_id, &call.cgroup_node))
+    if (!task_container(task, &call.cgroup_id))
         return 0;
     __u64 thread = bpf_get_current_pid_tgid();
     calls.update(&thread, &call);
@@ -220,7 +218,7 @@ int exit_connect(struct sys_exit *ctx) {
     }
     if (!event->port)
         return 0; /* connect() to AF_UNSPEC dissolves an association, to port 0 only asks for a source address */
-    emit_connect(scratch, task, cgroup, call.cgroup_id, call.cgroup_node);
+    emit_connect(scratch, task, cgroup, call.cgroup_id);
     return 0;
 }
 

@@ -36,16 +36,26 @@ static __always_inline void emit_small(struct event *event, const char *text) {
     small_events.ringbuf_submit(record, 0);
 }
 
-/* Keeps the image of the process in `scratch`, cut to the small size. */
-static __always_inline void keep_image(struct scratch *scratch) {
-    fit_small(&scratch->event.process);
+/* Keeps the image of the process in `scratch`, cut to the small size, and returns it. A folder that leaves no room for the
+ * ancestors is left out: a process chooses its folder, not where it comes from. */
+static __always_inline struct image *keep_image(struct scratch *scratch) {
+    struct process *process = &scratch->event.process;
     int zero = 0;
-    struct image *image = image_scratch.lookup(&zero);
-    if (!image)
-        return;
-    image->process = scratch->event.process;
+    struct image_scratch *work = image_scratches.lookup(&zero);
+    if (!work)
+        return 0;
+    struct image *image = &work->image;
+    __u32 head = process->exe_length;
     bpf_probe_read_kernel(image->text, SMALL_TEXT, scratch->text);
-    images.update(&image->process.pid, image);
+    if (head < SMALL_TEXT && head + process->cwd_length + process->ancestors_length > SMALL_TEXT) {
+        __u32 rest = head + process->cwd_length;
+        process->cwd_length = 0;
+        bpf_probe_read_kernel(&image->text[BOUND(head, 511)], SMALL_TEXT, &scratch->text[BOUND(rest, TEXT_BYTES - 1)]);
+    }
+    fit_small(process);
+    image->process = *process;
+    images.update(&process->pid, image);
+    return image;
 }
 
 #endif

@@ -10,10 +10,12 @@
 #include "process.h"
 
 /* A process that a runtime starts outside and moved into the container's cgroup before it entered its namespaces (runc's
- * nsexec.c executes itself anew there): its parent is in another cgroup, in the same mount namespace. */
-static __always_inline int is_runtime(void *task, __u64 hierarchy, void *cgroup_node) {
+ * nsexec.c executes itself anew there): its parent is not in the container, but in the same mount namespace. */
+static __always_inline int is_runtime(void *task, __u64 hierarchy, struct cgroup *cgroup) {
     void *parent = read_pointer(task, TASK_REAL_PARENT);
-    return task_cgroup_node(parent, hierarchy) != cgroup_node &&
+    __u64 key;
+    struct cgroup *outside = cgroup_at(task_cgroup_node(parent, hierarchy), hierarchy, &key);
+    return (!outside || outside->container != cgroup->container) &&
            read_pointer(read_pointer(parent, TASK_NSPROXY), NSPROXY_MNT_NS) ==
                read_pointer(read_pointer(task, TASK_NSPROXY), NSPROXY_MNT_NS);
 }
@@ -21,11 +23,10 @@ static __always_inline int is_runtime(void *task, __u64 hierarchy, void *cgroup_
 RAW_TRACEPOINT_PROBE(sched_process_exec) {
     void *task = (void *)ctx->args[0];
     __u64 cgroup_id = 0;
-    void *cgroup_node = 0;
-    struct cgroup *cgroup = task_container(task, &cgroup_id, &cgroup_node);
+    struct cgroup *cgroup = task_container(task, &cgroup_id);
     if (!cgroup)
         return 0;
-    if (is_runtime(task, cgroup_id >> 56, cgroup_node)) {
+    if (is_runtime(task, cgroup_id >> 56, cgroup)) {
         count(COUNTER_RUNTIME);
         return 0;
     }
@@ -38,7 +39,7 @@ RAW_TRACEPOINT_PROBE(sched_process_exec) {
     event->kind = KIND_EXEC;
     event->time = bpf_ktime_get_boot_ns();
     event->process.image = event->time;
-    __u32 used = describe_process(scratch, task, cgroup, cgroup_id, cgroup_node);
+    __u32 used = describe_process(scratch, task, cgroup, cgroup_id);
     if (used > SMALL_TEXT) {
         emit_long(scratch);
         keep_image(scratch);

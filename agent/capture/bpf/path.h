@@ -41,6 +41,9 @@ static __always_inline void walk_path(struct scratch *scratch, void *dentry, voi
         scratch->begin = begin;
         dentry = parent;
     }
+    /* Without the '/' in front: what is left must not pass for a whole path. */
+    if (scratch->begin < PATH_BYTES)
+        scratch->begin += 1;
     count(COUNTER_PATH_TRUNCATED);
 }
 

@@ -11,8 +11,9 @@
 #include "path.h"
 #include "scratch.h"
 
-/* Ancestors that are named; deeper trees are cut above. */
+/* Ancestors that are named; deeper trees are cut above, and followed on for as many to see where they begin. */
 #define ANCESTORS 8
+#define UNNAMED_ANCESTORS 64
 #define ARGS_BYTES 4096
 
 struct image {
@@ -20,12 +21,21 @@ struct image {
     char text[SMALL_TEXT];
 };
 
+/* Images are assembled here; text may be moved by up to 511 bytes. */
+struct image_scratch {
+    struct image image;
+    char room[512];
+};
+
 /* By thread group id, least recently used go first: 8192 images of 504 bytes. What was evicted is worked out again. */
 BPF_TABLE("lru_hash", __u32, struct image, images, 8192);
-BPF_PERCPU_ARRAY(image_scratch, struct image, 1);
+BPF_PERCPU_ARRAY(image_scratches, struct image_scratch, 1);
 
-static __always_inline void *pid_namespace(void *pid, __u32 level) {
-    return read_pointer(pid, PID_NUMBERS + level * UPID_SIZE + UPID_NS);
+/* The innermost pid namespace of a thread group's leader; *level is its depth, 0 on the host. */
+static __always_inline void *pid_namespace(void *leader, __u32 *level) {
+    void *pid = read_pointer(leader, TASK_THREAD_PID);
+    *level = read_u32(pid, PID_LEVEL) & 31; /* MAX_PID_NS_LEVEL is 32 */
+    return read_pointer(pid, PID_NUMBERS + *level * UPID_SIZE + UPID_NS);
 }
 
 static __always_inline int is_socket(void *file) {
@@ -58,8 +68,7 @@ static __always_inline __u32 file_flags(void *file) {
 }
 
 /* Fills scratch->event.process and scratch->text from a task; returns the text's length. Everything but `image` is set. */
-static __always_inline __u32 describe_process(struct scratch *scratch, void *task, struct cgroup *cgroup, __u64 cgroup_id,
-                                              void *cgroup_node) {
+static __always_inline __u32 describe_process(struct scratch *scratch, void *task, struct cgroup *cgroup, __u64 cgroup_id) {
     struct process *process = &scratch->event.process;
     scratch->used = 0;
     void *leader = read_pointer(task, TASK_GROUP_LEADER);
@@ -78,35 +87,44 @@ static __always_inline __u32 describe_process(struct scratch *scratch, void *tas
     process->exe_length = append_path(scratch, file + FILE_F_PATH);
     process->cwd_length = append_path(scratch, read_pointer(task, TASK_FS) + FS_PWD);
 
-    /* Up to the container's first process: the one with pid 1 in its pid namespace. Who is met outside of that namespace
-     * brought the process in from outside. With the host's pid namespace, the cgroup is the border. */
-    void *pid = read_pointer(leader, TASK_THREAD_PID); /* a thread has a number of its own */
-    __u32 level = read_u32(pid, PID_LEVEL) & 31; /* MAX_PID_NS_LEVEL is 32 */
-    void *namespace = pid_namespace(pid, level);
+    /* Up to the last process in the container, `top`. Its cgroup is the border: pid namespaces may be shared with the host or
+     * with the pod, and a process may make more of them. */
+    __u64 hierarchy = cgroup_id >> 56;
     __u32 ancestors = scratch->used;
-    __u64 top_start = process->start;
-    int top_pid = read_u32(pid, PID_NUMBERS + level * UPID_SIZE);
-    if (!level)
-        process->flags |= FLAG_HOST_NAMESPACE;
-    for (int i = 0; i < ANCESTORS && (!level || top_pid != 1); i++) {
+    void *top = leader;
+    int left = 0;
+    for (int i = 0; i < ANCESTORS; i++) {
         void *parent_leader = read_pointer(parent, TASK_GROUP_LEADER);
-        if (level) {
-            void *parent_id = read_pointer(parent_leader, TASK_THREAD_PID);
-            __u32 parent_level = read_u32(parent_id, PID_LEVEL) & 31;
-            if (pid_namespace(parent_id, parent_level) != namespace)
-                break;
-            top_pid = read_u32(parent_id, PID_NUMBERS + parent_level * UPID_SIZE);
-        } else if (task_cgroup_node(parent, cgroup_id >> 56) != cgroup_node)
+        left = !is_inside(parent_leader, hierarchy, cgroup);
+        if (left)
             break;
-        top_start = read_u64(parent_leader, TASK_START_BOOTTIME);
         append_path(scratch, read_pointer(read_pointer(parent, TASK_MM), MM_EXE_FILE) + FILE_F_PATH);
+        top = parent_leader;
+        parent = read_pointer(parent_leader, TASK_REAL_PARENT);
+    }
+    for (int i = 0; i < UNNAMED_ANCESTORS && !left; i++) {
+        void *parent_leader = read_pointer(parent, TASK_GROUP_LEADER);
+        left = !is_inside(parent_leader, hierarchy, cgroup);
+        if (left)
+            break;
+        top = parent_leader;
         parent = read_pointer(parent_leader, TASK_REAL_PARENT);
     }
     __u32 used = scratch->used;
     process->ancestors_length = used - ancestors;
+
+    __u32 level;
+    pid_namespace(leader, &level);
+    if (!level)
+        process->flags |= FLAG_HOST_NAMESPACE;
+    __u64 top_start = read_u64(top, TASK_START_BOOTTIME);
     if (!cgroup->first_start)
         cgroup->first_start = top_start;
-    if (level ? top_pid != 1 : top_start > cgroup->first_start)
+    void *reaper = read_pointer(read_pointer(pid_namespace(top, &level), PID_NAMESPACE_CHILD_REAPER), TASK_GROUP_LEADER);
+    /* A container's first process is whom its orphans go to, unless it shares the namespace: then it came first. An orphan there
+     * has left its lineage, and nobody outside has brought it. Nor is a tree too deep to follow a reason to say so. */
+    int is_first = is_inside(reaper, hierarchy, cgroup) ? top == reaper : top_start <= cgroup->first_start;
+    if (left && !is_first && read_pointer(parent, TASK_GROUP_LEADER) != reaper)
         process->flags |= FLAG_INJECTED;
 
     __u64 args = read_u64(mm, MM_ARG_START);
@@ -127,22 +145,22 @@ static __always_inline __u32 describe_process(struct scratch *scratch, void *tas
     return used + length;
 }
 
-/* Cuts a described process to what a small record holds: arguments first. */
+static __always_inline __u16 take(__u32 *room, __u16 length) {
+    __u16 taken = length < *room ? length : *room;
+    *room -= taken;
+    return taken;
+}
+
+/* Cuts a described process to what a small record holds: the last parts first, since each lies where those before it end. */
 static __always_inline void fit_small(struct process *process) {
     __u32 room = SMALL_TEXT;
-    if (process->exe_length > room)
-        process->exe_length = 0;
-    room -= process->exe_length;
-    if (process->cwd_length > room)
-        process->cwd_length = 0;
-    room -= process->cwd_length;
-    if (process->ancestors_length > room)
-        process->ancestors_length = room;
-    room -= process->ancestors_length;
-    if (process->args_length > room) {
-        process->args_length = room;
+    __u16 args_length = process->args_length;
+    process->exe_length = take(&room, process->exe_length);
+    process->cwd_length = take(&room, process->cwd_length);
+    process->ancestors_length = take(&room, process->ancestors_length);
+    process->args_length = take(&room, args_length);
+    if (process->args_length < args_length)
         process->flags |= FLAG_ARGS_TRUNCATED;
-    }
 }
 
 #endif

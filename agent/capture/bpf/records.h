@@ -39,7 +39,7 @@ enum result {
 
 /* What the kernel side could not do, counted per CPU. */
 enum counter {
-    COUNTER_PRODUCED = 0,        /* records handed to a ring: events and outcomes */
+    COUNTER_PRODUCED = 0,        /* events handed to a ring; outcomes are none */
     COUNTER_RING_FULL = 1,       /* events lost because a ring was full */
     COUNTER_OUTCOME_LOST = 2,    /* outcomes lost: their connects stay IN_PROGRESS */
     COUNTER_ARGS_TRUNCATED = 3,  /* events with a cut argument list */

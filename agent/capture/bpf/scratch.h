@@ -25,9 +25,9 @@ struct scratch {
 
 /* What is known of a cgroup. */
 struct cgroup {
-    __u64 first_start;  /* start of the first process seen in it that came from outside */
-    __u16 is_container;
-    __u16 is_complete; /* the path reaches the root: a container that nests cgroups deep enough could hide its own front */
+    __u64 first_start; /* start of the first process seen in it that came from outside */
+    __u64 container;   /* kernfs id of the container's own cgroup, which this is or is below of; 0: no container's */
+    __u32 is_complete; /* the path reaches the root: a container that nests cgroups deep enough could hide its own front */
     __u32 length;
     char path[CGROUP_PATH]; /* names from the leaf to the root, each followed by '/' */
 };
