@@ -225,7 +225,6 @@ def _attach(folder: Path) -> Path:
     pins = folder / _fingerprint()
     if not all((pins / name).exists() for name in (*MAPS, *LINKS)):
         unpin_all(pins)  # what a loader left that died on the way
-
         command = [sys.executable, "-P", "-m", "agent.capture.loader", str(pins)]
         try:
             # In a process group of its own: Ctrl-C is for the agent, which ends in order once the probes are there.

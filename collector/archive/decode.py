@@ -1,6 +1,5 @@
 """Events back from the archive's Arrow table: one subject and one process for each number. No Python call per event."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from peerwatch.addresses import pack_address
 from peerwatch.columns import ConnectResult, Connects, EventColumns, EventKind, Losses, Peer, Processes, Protocol, StringLists
 from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
 
@@ -25,11 +25,6 @@ from collector.archive.schema import (
 __all__ = ["from_arrow"]
 
 Rows = npt.NDArray[np.int64]
-
-
-def _address_bytes(text: str) -> bytes:
-    address = ipaddress.ip_address(text)
-    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
 
 
 class _Strings:
@@ -155,7 +150,7 @@ def _connects(columns: dict[str, Any], rows: Rows) -> tuple[Connects, list[Peer]
     taken = {
         name: columns[name].take(index) for name in ("protocol", "address", "result", "peer_namespace", "peer_kind", "peer")
     }
-    packed = [np.frombuffer(_address_bytes(each), np.uint8) for each in taken["address"].dictionary.to_pylist()]
+    packed = [np.frombuffer(pack_address(each), np.uint8) for each in taken["address"].dictionary.to_pylist()]
     addresses = np.array(packed, np.uint8).reshape(-1, 16)
     at = taken["address"].indices.to_numpy(zero_copy_only=False)
     # A peer is three texts: number the combinations in use.

@@ -1,12 +1,12 @@
 """Events into the archive's Arrow table. No step calls Python once per event."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from peerwatch.addresses import address_text
 from peerwatch.columns import ConnectResult, EventColumns, EventKind, Peer, Protocol
 
 from collector.archive.schema import (
@@ -120,7 +120,7 @@ def _connect_columns(table: EventColumns) -> dict[str, Any]:
     unknown = other | (peer == 0)
     return {
         "protocol": _texts([each.name for each in Protocol], connects.protocol.astype(np.int64)[place], other),
-        "address": _texts([_address_text(each.tobytes()) for each in addresses], address_of.reshape(-1)[place], other),
+        "address": _texts([address_text(each.tobytes()) for each in addresses], address_of.reshape(-1)[place], other),
         "port": pa.array(connects.port[place], mask=other),
         "result": _texts([each.name for each in ConnectResult], connects.result.astype(np.int64)[place], other),
         "count": pa.array(connects.count[place], mask=other),
@@ -143,8 +143,3 @@ def _loss_columns(table: EventColumns) -> dict[str, Any]:
         "loss_from": _times(losses.begin[place], other),
         "loss_to": _times(losses.end[place], other),
     }
-
-
-def _address_text(packed: bytes) -> str:
-    address = ipaddress.IPv6Address(packed)
-    return str(address.ipv4_mapped or address)

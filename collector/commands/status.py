@@ -1,14 +1,11 @@
 """`peerwatch status`: how the collector and its agents are."""
 
-import sys
-
-from google.protobuf import json_format
 from peerwatch.v1 import query_pb2
 
 from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
 from collector.commands.options import ListOutput, OutputOption, ServerOption
 from collector.commands.show import clock
-from collector.commands.terminal import Cell, json_line, print_line, print_table
+from collector.commands.terminal import Cell, print_line, print_message, print_table
 from collector.messages import nanoseconds
 
 __all__ = ["status"]
@@ -25,8 +22,7 @@ def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOut
     with asking(server) as stub:
         answer = stub.GetStatus(query_pb2.GetStatusRequest(), timeout=TIMEOUT_S)
     if output is ListOutput.JSON:
-        line = json_format.MessageToJson(answer, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False)
-        sys.stdout.write(json_line(line) + "\n")
+        print_message(answer)
         return
     print_line([f"collector {answer.version}, since {clock(nanoseconds(answer.started))}"])
     print_line(

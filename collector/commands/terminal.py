@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Cell", "escape", "json_line", "print_line", "print_table"]
+__all__ = ["Cell", "escape", "json_line", "print_line", "print_message", "print_table"]
 
 
 def escape(text: str) -> str:
@@ -37,6 +39,12 @@ def json_line(line: str) -> str:
     if line.isprintable():
         return line
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
+
+
+def print_message(message: Message) -> None:
+    """Print an answer of the collector as one line of proto3 JSON, fields with their default included."""
+    line = json_format.MessageToJson(message, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False)
+    sys.stdout.write(json_line(line) + "\n")
 
 
 @dataclass(frozen=True, slots=True)

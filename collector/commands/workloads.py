@@ -1,16 +1,14 @@
 """`peerwatch workloads` and `peerwatch baseline`: what each deployment runs and talks to."""
 
-import sys
 from typing import Annotated
 
 import typer
-from google.protobuf import json_format
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 
 from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
 from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption
 from collector.commands.show import clock, command, workload_name
-from collector.commands.terminal import Cell, json_line, print_line, print_table
+from collector.commands.terminal import Cell, print_line, print_message, print_table
 from collector.errors import InputError
 from collector.messages import baseline_from_proto, ref_to_proto, summary_from_proto
 from collector.records import BehaviourState, WorkloadKey
@@ -39,10 +37,7 @@ def workloads(
         answer = stub.ListWorkloads(query_pb2.ListWorkloadsRequest(namespace=namespace), timeout=TIMEOUT_S)
     if output is ListOutput.JSON:
         for message in answer.workloads:
-            line = json_format.MessageToJson(
-                message, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False
-            )
-            sys.stdout.write(json_line(line) + "\n")
+            print_message(message)
         return
     if not answer.workloads:
         print_line(["no workload was seen yet"])
@@ -94,10 +89,7 @@ def show(
         answer = stub.GetBaseline(request, timeout=TIMEOUT_S)
     if output is ListOutput.JSON:
         for message in answer.entries:
-            line = json_format.MessageToJson(
-                message, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False
-            )
-            sys.stdout.write(json_line(line) + "\n")
+            print_message(message)
         return
     if not answer.entries:
         print_line([f"nothing was seen of {workload_name(key)}{f', container {container}' if container else ''}"])

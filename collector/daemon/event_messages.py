@@ -1,11 +1,11 @@
 """Event tables to and from lists of `peerwatch.v1.Event`, the form in which a replay travels. What repeats is made once."""
 
-import ipaddress
 from collections.abc import Iterable
 from functools import lru_cache
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from peerwatch import wire
+from peerwatch.addresses import address_text, pack_address
 from peerwatch.columns import (
     ARGS_TRUNCATED,
     ColumnsBuilder,
@@ -76,10 +76,7 @@ def _process(table: EventColumns, row: int) -> event_pb2.Process:
     )
 
 
-@lru_cache(maxsize=4096)
-def _address_text(packed: bytes) -> str:
-    address = ipaddress.IPv6Address(packed)
-    return str(address.ipv4_mapped or address)
+_address_text = lru_cache(maxsize=4096)(address_text)  # once per address, not once per event
 
 
 def _connect(table: EventColumns, row: int) -> event_pb2.Connect:
@@ -159,7 +156,6 @@ def _add_process(builder: ColumnsBuilder, process: event_pb2.Process) -> int:
 
 def _add_connect(builder: ColumnsBuilder, time: int, subject: int, event: event_pb2.Event) -> None:
     connect = event.connect
-    address = ipaddress.ip_address(connect.address)
     peer = None
     if connect.HasField("peer"):
         peer = Peer(connect.peer.namespace, Workload(connect.peer.workload.kind, connect.peer.workload.name))
@@ -168,7 +164,7 @@ def _add_connect(builder: ColumnsBuilder, time: int, subject: int, event: event_
         subject,
         _add_process(builder, event.process),
         protocol=connect.protocol,
-        address=address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed,
+        address=pack_address(connect.address),
         port=connect.port,
         result=connect.result,
         count=connect.count,

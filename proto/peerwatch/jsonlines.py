@@ -7,7 +7,6 @@ whole seconds) is worked out once.
 
 import datetime
 import functools
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
+from peerwatch.addresses import address_text, pack_address
 from peerwatch.columns import (
     ARGS_TRUNCATED,
     NANOSECONDS,
@@ -44,8 +44,6 @@ MOST_NS = 2**63 - 1
 """Times are 64-bit nanoseconds since 1970: from 1677 to 2262."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-IPV4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class BadLineError(ValueError):
@@ -361,11 +359,9 @@ class _Table:
         packed = self._addresses.get(address)
         if packed is None:
             try:
-                parsed = ipaddress.ip_address(address)
+                packed = self._addresses[address] = pack_address(address)
             except ValueError:
                 raise _Wrong(f"connect.address is no IP address: {address[:64]!r}") from None
-            packed = IPV4_MAPPED + parsed.packed if parsed.version == 4 else parsed.packed
-            self._addresses[address] = packed
         self.builder.connect(
             time,
             self.subject(event),
@@ -506,8 +502,7 @@ def _connect_json(table: EventColumns, row: int, time: int, peers: list[bytes], 
     packed = columns.address[row].tobytes()
     address = addresses.get(packed)
     if address is None:
-        parsed = ipaddress.IPv6Address(packed)
-        address = addresses[packed] = str(parsed.ipv4_mapped or parsed)
+        address = addresses[packed] = address_text(packed)
     last = int(columns.last_time[row])
     fixed = _members(
         _filled(

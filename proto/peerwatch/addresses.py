@@ -1,0 +1,23 @@
+"""IP addresses in their two forms: 16 bytes in columns, where IPv4 is IPv4-mapped IPv6, and the text that people read."""
+
+import ipaddress
+
+__all__ = ["address_text", "pack_address"]
+
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def pack_address(text: str) -> bytes:
+    """Return the 16 bytes of an address.
+
+    Raises:
+        ValueError: it is none.
+    """
+    address = ipaddress.ip_address(text)
+    return address.packed if address.version == 6 else _IPV4_MAPPED + address.packed
+
+
+def address_text(packed: bytes) -> str:
+    """Return the usual text of 16 bytes; an IPv4-mapped address is written as IPv4."""
+    address = ipaddress.IPv6Address(packed)
+    return str(address.ipv4_mapped or address)
