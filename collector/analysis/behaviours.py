@@ -58,19 +58,20 @@ class Observations:
     behaviour: I64
     """Index into `behaviours`."""
     count: I64
-    """How often it happened (a connect may stand for several)."""
+    """How often it happened: a folded event stands for several."""
 
 
 def observe(events: EventColumns) -> Observations:
-    """Return what each exec and connect of a table shows."""
-    execs, connects = events.rows_of(EventKind.EXEC), events.rows_of(EventKind.CONNECT)
+    """Return what each exec and connect of a table shows. Other kinds are not judged, nor is what the agent does for a test."""
+    own = ~events.flagged(ProcessFlag.CANARY)
+    execs, connects = (np.flatnonzero(own & (events.kind == kind)) for kind in (EventKind.EXEC, EventKind.CONNECT))
     behaviours: list[Behaviour] = []
     exec_index = _execs(events, execs, behaviours)
     connect_index = _connects(events, connects, behaviours)
     row = np.concatenate([execs, connects])
     order = np.argsort(row, kind="stable")
-    count = np.concatenate([np.ones(len(execs), np.int64), np.maximum(events.connects.count.astype(np.int64), 1)])
-    return Observations(behaviours, row[order], np.concatenate([exec_index, connect_index])[order], count[order])
+    behaviour = np.concatenate([exec_index, connect_index])
+    return Observations(behaviours, row[order], behaviour[order], events.counts()[row[order]])
 
 
 def _distinct(*columns: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], I64]:
@@ -148,7 +149,7 @@ def _execs(events: EventColumns, rows: npt.NDArray[np.intp], behaviours: list[Be
 def _connects(events: EventColumns, rows: npt.NDArray[np.intp], behaviours: list[Behaviour]) -> I64:
     if not len(rows):
         return np.zeros(0, np.int64)
-    programs, columns = _Programs(events, rows), events.connects
+    programs, columns = _Programs(events, rows), events.connects.take(events.places()[rows])
     address = np.ascontiguousarray(columns.address).view(np.dtype((np.void, 16))).ravel()
     first, code = _distinct(
         programs.exe, programs.argv0, programs.parent, programs.flags, columns.port, columns.protocol, columns.peer, address

@@ -24,6 +24,9 @@ I64 = npt.NDArray[np.int64]
 START_SEEN = 120 * 1_000_000_000
 """Nanoseconds from a pod's creation within which its first event belongs to its start: scheduling and pulling an image."""
 
+MOST_COUNTED = 2**53
+"""Where a count stays: nodes say how many events a row stands for, and a thousand of these still add up in 64 bits."""
+
 MOST_NODES = 64
 MOST_REVISIONS = 16
 """Node names and revisions kept per behaviour: enough to show, whatever the cluster's size."""
@@ -108,7 +111,9 @@ class SightingTable:
 
     def apply(self, rows: I64, counts: I64, times: I64) -> None:
         """Count events."""
-        np.add.at(self._columns["count"], rows, counts)
+        count = self._columns["count"]
+        np.add.at(count, rows, counts)
+        count[rows] = np.minimum(count[rows], MOST_COUNTED)
         np.maximum.at(self._columns["last"], rows, times)
         np.minimum.at(self._columns["first"], rows, times)
         self._columns["dirty"][rows] = True

@@ -8,10 +8,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from peerwatch.addresses import pack_address
-from peerwatch.columns import ConnectResult, Connects, EventColumns, EventKind, Losses, Peer, Processes, Protocol, StringLists
+from peerwatch.columns import (
+    NOT_RECORDED,
+    PARTS,
+    AncestorIds,
+    Column,
+    EventColumns,
+    EventKind,
+    Peer,
+    Processes,
+    Refers,
+    StringLists,
+    columns_of,
+)
 from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
 
 from collector.archive.schema import (
+    KIND_COLUMNS,
+    PEER,
     PROCESS_LISTS,
     PROCESS_NUMBERS,
     PROCESS_TEXTS,
@@ -54,10 +68,15 @@ class _Strings:
 
 
 def from_arrow(table: pa.Table) -> EventColumns:
-    """Return the events of an Arrow table with the archive's schema, in the order they have."""
+    """Return the events of an Arrow table with the archive's schema, in the order they have.
+
+    Kinds that this version does not know, of a newer collector, are left out.
+    """
+    kind = _enum(_whole(table.column("kind")), EventKind.__members__).astype(np.uint8)
+    if not kind.all():
+        table, kind = table.filter(pa.array(kind > 0)), kind[kind > 0]
     columns = {name: _whole(table.column(name)) for name in SCHEMA.names}
     strings = _Strings()
-    kind = _enum(columns["kind"], EventKind.__members__).astype(np.uint8)
     subject_rows, subject = np.unique(_numbers(columns["subject_id"], np.uint32), return_index=True, return_inverse=True)[1:]
     subject_table = {name: columns[name].take(pa.array(subject_rows)).to_pylist() for name in SUBJECT_TEXTS}
     subject_table |= {name: _times_back(columns[name])[subject_rows].tolist() for name in SUBJECT_TIMES}
@@ -68,21 +87,20 @@ def from_arrow(table: pa.Table) -> EventColumns:
     )[1:]
     process = np.zeros(len(table), np.uint32)
     process[with_process] = process_of
-    processes, lists = _processes(columns, strings, with_process[first])
-    connects, peers = _connects(columns, np.flatnonzero(kind == EventKind.CONNECT))
-    losses = _losses(columns, strings, np.flatnonzero(kind == EventKind.LOSS))
+    processes, lists, ancestor_ids = _processes(columns, strings, with_process[first])
+    parts, peers = _parts(columns, strings, kind)
     return EventColumns(
         strings=list(strings.index),
         lists=lists,
+        ancestor_ids=ancestor_ids,
         subjects=[_subject(dict(zip(subject_table, row, strict=True))) for row in zip(*subject_table.values(), strict=True)],
         processes=processes,
         time=_times_back(columns["time"]),
         kind=kind,
         subject=subject.astype(np.uint32),
         process=process,
-        connects=connects,
-        losses=losses,
         peers=peers,
+        **parts,
     )
 
 
@@ -94,8 +112,8 @@ def _whole(column: Any) -> Any:  # noqa: ANN401 — pyarrow has no types for wha
     return whole
 
 
-def _numbers(column: Any, dtype: type[np.generic]) -> npt.NDArray[Any]:  # noqa: ANN401 — pyarrow has no types for what its readers return
-    return column.fill_null(0).to_numpy(zero_copy_only=False).astype(dtype)  # type: ignore[no-any-return]  # Arrow's arrays are generic
+def _numbers(column: Any, dtype: npt.DTypeLike, default: int = 0) -> npt.NDArray[Any]:  # noqa: ANN401 — pyarrow has no types for what its readers return
+    return column.fill_null(default).to_numpy(zero_copy_only=False).astype(dtype)  # type: ignore[no-any-return]  # Arrow's arrays are generic
 
 
 def _times_back(column: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 — pyarrow has no types for what its readers return
@@ -136,49 +154,77 @@ def _subject(row: dict[str, Any]) -> Subject:
     )
 
 
-def _processes(columns: dict[str, Any], strings: _Strings, rows: Rows) -> tuple[Processes, StringLists]:
+def _processes(columns: dict[str, Any], strings: _Strings, rows: Rows) -> tuple[Processes, StringLists, AncestorIds]:
     index = pa.array(rows)
     lists, (args, ancestors) = strings.lists([columns[name].take(index) for name in PROCESS_LISTS])
+    ancestor_ids, ids = _ancestor_ids(columns["ancestor_pids"].take(index), columns["ancestor_start_times"].take(index))
     numbers: dict[str, Any] = {name: _numbers(columns[name], np.uint32)[rows] for name in PROCESS_NUMBERS}
+    # Files of an older collector do not have these: who it is and whose rights it has is the same.
+    for name in ("uid", "gid"):
+        known = columns[f"effective_{name}"].is_valid().to_numpy(zero_copy_only=False)[rows]
+        numbers[f"effective_{name}"] = np.where(known, numbers[f"effective_{name}"], numbers[name])
+    numbers |= {
+        "capabilities": _numbers(columns["capabilities"].take(index), np.uint64, NOT_RECORDED),
+        "gained_capabilities": _numbers(columns["gained_capabilities"].take(index), np.uint64),
+    }
     times: dict[str, Any] = {name: _times_back(columns[name])[rows] for name in PROCESS_TIMES}
     texts: dict[str, Any] = {name: strings.column(columns[name].take(index)) for name in PROCESS_TEXTS}
-    return Processes(**numbers, **times, **texts, args=args, ancestors=ancestors), lists
+    processes = Processes(**numbers, **times, **texts, args=args, ancestors=ancestors, ancestor_ids=ids)
+    return processes, lists, ancestor_ids
 
 
-def _connects(columns: dict[str, Any], rows: Rows) -> tuple[Connects, list[Peer]]:
-    index = pa.array(rows)
-    taken = {
-        name: columns[name].take(index) for name in ("protocol", "address", "result", "peer_namespace", "peer_kind", "peer")
-    }
-    packed = [np.frombuffer(pack_address(each), np.uint8) for each in taken["address"].dictionary.to_pylist()]
-    addresses = np.array(packed, np.uint8).reshape(-1, 16)
-    at = taken["address"].indices.to_numpy(zero_copy_only=False)
-    # A peer is three texts: number the combinations in use.
-    codes = np.stack([taken[name].indices.fill_null(-1).to_numpy(zero_copy_only=False) for name in list(taken)[3:]], axis=1)
-    combinations, peer_of = np.unique(codes, axis=0, return_inverse=True)
-    dictionaries = [taken[name].dictionary.to_pylist() for name in list(taken)[3:]]
+def _ancestor_ids(pids: Any, times: Any) -> tuple[AncestorIds, npt.NDArray[np.uint32]]:  # noqa: ANN401 — pyarrow has no types for what its readers return
+    """Return the lists of ancestors, and which one each row has."""
+    lengths = pc.list_value_length(pids).fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = np.cumsum([0, 0, *lengths], dtype=np.uint32)
+    ids = AncestorIds(offsets, _numbers(pids.flatten(), np.uint32), _times_back(times.flatten()))
+    return ids, np.arange(1, len(lengths) + 1, dtype=np.uint32)
+
+
+def _parts(columns: dict[str, Any], strings: _Strings, kind: npt.NDArray[np.uint8]) -> tuple[dict[str, Any], list[Peer]]:
+    """Return what is special to each kind, by the name of its part, and the peers that they refer to."""
+    peer, peers = _peers(columns)
+    columns = {**columns, "last_time": pc.coalesce(columns["last_time"], columns["time"])}
+    parts: dict[str, Any] = {}
+    for number, part in PARTS.items():
+        rows = np.flatnonzero(kind == number)
+        index = pa.array(rows)
+        own: dict[str, Any] = {}
+        for column in columns_of(part.of):
+            if column.refers is Refers.PEER:
+                own[column.name] = peer[rows]
+            else:
+                own[column.name] = _kind_column(columns[KIND_COLUMNS[number][column.name]].take(index), column, strings)
+        parts[part.name] = part.of(**own)
+    return parts, peers
+
+
+def _kind_column(values: Any, column: Column, strings: _Strings) -> npt.NDArray[Any]:  # noqa: ANN401 — pyarrow has no types for what its readers return
+    if column.refers is Refers.STRING:
+        return strings.column(values)
+    if column.values is not None:
+        return _enum(values, column.values.__members__).astype(column.dtype)
+    if column.name == "address":
+        packed = [pack_address(each) for each in values.dictionary.to_pylist()] if len(values) else []
+        at: npt.NDArray[Any] = column.array(packed)[values.indices.to_numpy(zero_copy_only=False)]
+        return at
+    if pa.types.is_timestamp(values.type):
+        return _times_back(values)
+    return _numbers(values, column.dtype, 1 if column.name == "count" else 0)
+
+
+def _peers(columns: dict[str, Any]) -> tuple[npt.NDArray[np.uint32], list[Peer]]:
+    """Return the number of each row's peer (0: none) and the peers: the combinations of three texts that are in use."""
+    taken = [columns[name] for name in PEER]
+    if taken[0].null_count == len(taken[0]):
+        return np.zeros(len(taken[0]), np.uint32), []
+    codes = np.stack([each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in taken], axis=1)
+    combinations, combination_of = np.unique(codes, axis=0, return_inverse=True)
+    dictionaries = [each.dictionary.to_pylist() for each in taken]
     peers: list[Peer] = []
     numbers = np.zeros(len(combinations), np.uint32)
     for place, (namespace, kind, name) in enumerate(combinations.tolist()):
         if namespace >= 0:
             peers.append(Peer(dictionaries[0][namespace], Workload(dictionaries[1][kind], dictionaries[2][name])))
             numbers[place] = len(peers)
-    connects = Connects(
-        protocol=_enum(taken["protocol"], Protocol.__members__).astype(np.uint8),
-        address=addresses[at] if len(rows) else np.zeros((0, 16), np.uint8),
-        port=_numbers(columns["port"], np.uint16)[rows],
-        result=_enum(taken["result"], ConnectResult.__members__).astype(np.uint8),
-        count=_numbers(columns["count"], np.uint32)[rows],
-        last_time=_times_back(columns["last_time"])[rows],
-        peer=numbers[peer_of.reshape(-1)] if len(rows) else np.zeros(0, np.uint32),
-    )
-    return connects, peers
-
-
-def _losses(columns: dict[str, Any], strings: _Strings, rows: Rows) -> Losses:
-    return Losses(
-        reason=strings.column(columns["loss_reason"].take(pa.array(rows))),
-        count=_numbers(columns["loss_count"], np.uint32)[rows],
-        begin=_times_back(columns["loss_from"])[rows],
-        end=_times_back(columns["loss_to"])[rows],
-    )
+    return numbers[combination_of.reshape(-1)], peers

@@ -1,18 +1,23 @@
 """The archive's table in Arrow's terms: its columns, and which of them say whose an event was and which process did it.
 
 One row is one event with all of its identity, so that responders can also query the files with any Parquet tool; `subject_id`
-and `process_id` number what repeats within a file. A change needs a new column, never a new meaning: old files stay.
+and `process_id` number what repeats within a file. A change needs a new column, never a new meaning: old files stay, and what
+they do not hold is null, which means the default of the event contract.
 """
 
 from collections.abc import Callable
 from typing import Final
 
 import pyarrow as pa
+from peerwatch.columns import EventKind
 from peerwatch.subjects import Subject
 
 __all__ = [
+    "KIND_COLUMNS",
     "PAIRS",
+    "PEER",
     "PROCESS_LISTS",
+    "PROCESS_MASKS",
     "PROCESS_NUMBERS",
     "PROCESS_TEXTS",
     "PROCESS_TIMES",
@@ -27,6 +32,8 @@ _TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 TIME: Final = pa.timestamp("ns", "UTC")
 PAIRS: Final = pa.map_(pa.string(), pa.string())
 _TEXTS: Final = pa.list_(pa.string())
+_PIDS: Final = pa.list_(pa.uint32())
+_TIMES: Final = pa.list_(TIME)
 
 SUBJECT_TEXTS: Final[dict[str, Callable[[Subject], str]]] = {
     "cluster": lambda subject: subject.cluster,
@@ -53,10 +60,25 @@ SUBJECT_PAIRS: Final[dict[str, Callable[[Subject], tuple[tuple[str, str], ...]]]
     "labels": lambda subject: subject.pod.labels,
     "annotations": lambda subject: subject.pod.annotations,
 }
-PROCESS_NUMBERS: Final = ("pid", "uid", "parent_pid", "flags")
+PROCESS_NUMBERS: Final = ("pid", "uid", "parent_pid", "flags", "gid", "effective_uid", "effective_gid")
+PROCESS_MASKS: Final = ("capabilities", "gained_capabilities")
+"""Bit n is capability n."""
 PROCESS_TIMES: Final = ("start_time", "parent_start_time")
-PROCESS_TEXTS: Final = ("exe", "cwd", "parent_exe")
+PROCESS_TEXTS: Final = ("exe", "cwd", "parent_exe", "script")
 PROCESS_LISTS: Final = ("args", "ancestors")
+
+PEER: Final = ("peer_namespace", "peer_kind", "peer")
+_SOCKET: Final = {"protocol": "protocol", "address": "address", "port": "port"}
+_FOLDED: Final = {"count": "count", "last_time": "last_time"}
+KIND_COLUMNS: Final[dict[EventKind, dict[str, str]]] = {
+    EventKind.EXEC: _FOLDED,
+    EventKind.CONNECT: {**_SOCKET, "result": "result", **_FOLDED, "peer": "peer"},
+    EventKind.LOSS: {"reason": "loss_reason", "count": "loss_count", "begin": "loss_from", "end": "loss_to"},
+    EventKind.EXIT: {"code": "exit_code", "signal": "exit_signal", "lifetime": "lifetime_ns", **_FOLDED},
+    EventKind.LISTEN: _SOCKET,
+    EventKind.ACCEPT: {**_SOCKET, **_FOLDED, "peer": "peer"},
+}
+"""What is special to a kind → the column that holds it; `peer` stands for the three of `PEER`."""
 
 SCHEMA: Final = pa.schema(
     [
@@ -68,22 +90,27 @@ SCHEMA: Final = pa.schema(
         *((name, TIME) for name in SUBJECT_TIMES),
         *((name, PAIRS) for name in SUBJECT_PAIRS),
         *((name, pa.uint32()) for name in PROCESS_NUMBERS),
+        *((name, pa.uint64()) for name in PROCESS_MASKS),
         *((name, TIME) for name in PROCESS_TIMES),
         *((name, _TEXT) for name in PROCESS_TEXTS),
         *((name, _TEXTS) for name in PROCESS_LISTS),
+        # Beside `ancestors`: the i-th of each says who the i-th was.
+        ("ancestor_pids", _PIDS),
+        ("ancestor_start_times", _TIMES),
         ("protocol", _TEXT),
         ("address", _TEXT),
         ("port", pa.uint16()),
         ("result", _TEXT),
         ("count", pa.uint32()),
         ("last_time", TIME),
-        ("peer_namespace", _TEXT),
-        ("peer_kind", _TEXT),
-        ("peer", _TEXT),
+        *((name, _TEXT) for name in PEER),
         ("loss_reason", _TEXT),
         ("loss_count", pa.uint32()),
         ("loss_from", TIME),
         ("loss_to", TIME),
+        ("exit_code", pa.uint32()),
+        ("exit_signal", pa.uint32()),
+        ("lifetime_ns", pa.int64()),
     ]
 )
 """All columns in their order."""

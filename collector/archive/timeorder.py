@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from peerwatch.columns import EventColumns, EventKind
+from peerwatch.columns import Accepts, Connects, EventColumns, EventKind, Listens
 
 __all__ = ["SLACK_NS", "Lateness", "Source", "in_order", "merge", "ties_in_order"]
 
@@ -45,16 +45,21 @@ def ties_in_order(table: EventColumns) -> EventColumns:
         return table
     rows = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
     names = [(each.cluster, each.node, each.pod.uid or each.pod.name, each.container.name) for each in table.subjects]
-    processes, connects = table.processes, table.connects
-    place = np.cumsum(table.kind == EventKind.CONNECT) - 1
+    processes, places = table.processes, table.places()
+    sockets: dict[EventKind, Connects | Listens | Accepts] = {
+        EventKind.CONNECT: table.connects,
+        EventKind.LISTEN: table.listens,
+        EventKind.ACCEPT: table.accepts,
+    }
 
     def key(row: int) -> tuple[object, ...]:
-        kind, who, process = int(table.kind[row]), names[table.subject[row]], int(table.process[row])
-        if kind == EventKind.LOSS:
+        kind, who, process = EventKind(table.kind[row]), names[table.subject[row]], int(table.process[row])
+        if kind is EventKind.LOSS:
             return int(table.time[row]), who, -1
         target: tuple[object, ...] = ()
-        if kind == EventKind.CONNECT:
-            target = connects.address[place[row]].tobytes(), int(connects.port[place[row]])
+        if kind in sockets:
+            place, columns = places[row], sockets[kind]
+            target = columns.address[place].tobytes(), int(columns.port[place])
         what = int(processes.start_time[process]), kind, table.strings[processes.exe[process]], *target
         return int(table.time[row]), who, int(processes.pid[process]), *what
 

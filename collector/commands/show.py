@@ -9,7 +9,7 @@ from peerwatch.jsonlines import format_time
 from collector.commands.terminal import Cell
 from collector.records import BehaviourEvidence, BehaviourType, Incident, Severity, WorkloadKey
 
-__all__ = ["SEVERITY_STYLE", "clock", "command", "deeds", "others", "replica_names", "severity", "workload_name"]
+__all__ = ["SEVERITY_STYLE", "clock", "command", "deeds", "others", "replica_names", "severity", "times", "workload_name"]
 
 SEVERITY_STYLE = {
     Severity.INFO: "dim",
@@ -40,6 +40,11 @@ def command(args: Sequence[str], most: int = COMMAND_MAX) -> str:
     """Return a command line as one would type it, cut to `most` characters."""
     text = shlex.join(args)
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def times(count: int) -> str:
+    """Return how often, where it was more than once."""
+    return f" \N{MULTIPLICATION SIGN}{count}" if count > 1 else ""
 
 
 def severity(value: Severity) -> Cell:

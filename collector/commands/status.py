@@ -1,5 +1,6 @@
 """`peerwatch status`: how the collector and its agents are."""
 
+from peerwatch.columns import NANOSECONDS
 from peerwatch.v1 import query_pb2
 
 from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
@@ -13,6 +14,10 @@ __all__ = ["status"]
 
 def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOutput.TABLE) -> None:
     """Say how the collector and its agents are: events, losses by reason, and what was refused.
+
+    EVENTS is what the stored lines stand for: a folded one counts as often as it says. CANARY is an agent's own probe of
+    capture: how long ago the last one came, and its delay from the event to its arrival, in which the clocks of node and
+    collector differ, too.
 
     \b
     Examples:
@@ -38,7 +43,7 @@ def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOut
         print_line(["no agent has connected yet: start one with peerwatch-agent run --collector HOST:PORT"])
         return
     print_table(
-        ["CLUSTER", "NODE", "AGENT", "STATE", "LAST BATCH", "EVENTS", "LOST"],
+        ["CLUSTER", "NODE", "AGENT", "STATE", "LAST BATCH", "CANARY", "EVENTS", "LOST"],
         [
             [
                 each.cluster,
@@ -46,6 +51,7 @@ def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOut
                 each.version,
                 Cell("connected", "green") if each.connected else Cell("gone", "yellow"),
                 clock(nanoseconds(each.last_batch)),
+                _canary(each, nanoseconds(answer.now)),
                 str(each.events),
                 ", ".join(f"{reason} {each.lost[reason]}" for reason in sorted(each.lost)) or "0",
             ]
@@ -53,3 +59,10 @@ def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOut
         ],
         right=["EVENTS"],
     )
+
+
+def _canary(agent: query_pb2.GetStatusResponse.Agent, now: int) -> str:
+    if not agent.HasField("last_canary"):
+        return "-"
+    age = (now - nanoseconds(agent.last_canary)) / NANOSECONDS
+    return f"{age:.0f} s ago, delay {agent.canary_delay.ToNanoseconds() / NANOSECONDS:.3f} s"

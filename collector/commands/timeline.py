@@ -5,7 +5,7 @@ from peerwatch.jsonlines import format_time
 from peerwatch.subjects import Subject
 
 from collector.commands.rows import EventRow
-from collector.commands.show import command
+from collector.commands.show import command, times
 from collector.commands.terminal import Cell, print_line
 
 __all__ = ["Timeline", "whose"]
@@ -32,16 +32,21 @@ class Timeline:
             print_line([Cell(f"{date} (UTC)", "bold")])
             self._date = date
         parts: list[str | Cell] = [Cell(clock[:12].ljust(12), "dim"), "  ", Cell(whose(row.subject), "cyan"), "  "]
-        if row.kind is EventKind.EXEC:
-            parts += [Cell("exec", "green"), f"     {row.exe}"]
+        word = row.kind.name.lower()
+        if row.kind is EventKind.LOSS:
+            parts += [Cell(f"LOSS     {row.detail}", "bold red")]
+        elif row.kind is EventKind.EXEC:
+            parts += [Cell(word, "green"), f"     {row.exe}"]
             if row.args and row.args != (row.exe,):
                 parts.append(f"  [{command(row.args)}]")
+            parts.append(times(row.count))
+            if row.detail:
+                parts.append(Cell(f"  {row.detail}", "yellow"))
             if row.parent_exe:
                 parts.append(Cell(f"  from {row.parent_exe}", "dim"))
-        elif row.kind is EventKind.CONNECT:
-            parts += [Cell("connect", "blue" if row.good else "yellow"), f"  {row.detail}", Cell(f"  by {row.exe}", "dim")]
         else:
-            parts += [Cell(f"LOSS     {row.detail}", "bold red")]
+            parts += [Cell(f"{word:7}", "blue" if row.good else "yellow"), f"  {row.detail}{times(row.count)}"]
+            parts.append(Cell(f"  by {row.exe}", "dim"))
         if row.flags:
             parts.append(Cell("  " + " ".join(flag.name for flag in row.flags), "magenta"))
         print_line(parts)

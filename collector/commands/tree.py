@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from peerwatch.columns import EventKind
 
 from collector.commands.rows import EventRow
-from collector.commands.show import clock, command
+from collector.commands.show import clock, command, times
 from collector.commands.terminal import Cell, print_line
 from collector.commands.timeline import whose
 from collector.errors import InputError
@@ -18,12 +18,13 @@ ENTRIES_MAX = 200_000
 
 @dataclass(slots=True)
 class _Node:
-    """One process. `lines` are its images and connects in time order; its first image is its label."""
+    """One process. `lines` are its images and connections in time order; its first image is its label."""
 
     pid: int
     begin: int
     exe: str
     label: list[Cell] = field(default_factory=list)
+    ends: list[Cell] = field(default_factory=list)
     lines: list[list[Cell]] = field(default_factory=list)
     children: list["_Node"] = field(default_factory=list)
 
@@ -33,6 +34,7 @@ class _Container:
 
     def __init__(self, first: EventRow) -> None:
         self.subject = first.subject
+        self.begin = first.time
         self.roots: list[_Node] = []
         self.losses: list[list[Cell]] = []
         self._processes: dict[tuple[int, int], _Node] = {}
@@ -45,9 +47,11 @@ class _Container:
         key = (row.pid, row.start_time)
         node = self._processes.get(key) or self._new(row)
         if row.kind is EventKind.EXEC:
-            label = [Cell(clock(row.time)[11:-1], "dim"), Cell(f" {command(row.args) or row.exe}")]
+            label = [Cell(clock(row.time)[11:-1], "dim"), Cell(f" {command(row.args) or row.exe}{times(row.count)}")]
             if row.args and row.args[0] != row.exe:
                 label.append(Cell(f"  ({row.exe})", "dim"))
+            if row.detail:
+                label.append(Cell(f"  {row.detail}", "yellow"))
             if row.flags:
                 label.append(Cell("  " + " ".join(flag.name for flag in row.flags), "magenta"))
             if node.label:
@@ -55,9 +59,14 @@ class _Container:
             else:
                 node.label = label
             node.exe = row.exe
+            return
+        style = "" if row.good else "yellow"
+        text = f"{row.detail}{times(row.count)}"
+        if row.kind is EventKind.EXIT:
+            node.ends.append(Cell(f"  exit {text}", style or "dim"))
         else:
-            style = "" if row.good else "yellow"
-            node.lines.append([Cell(clock(row.time)[11:-1], "dim"), Cell(" connect ", "blue"), Cell(row.detail, style)])
+            word = row.kind.name.lower()
+            node.lines.append([Cell(clock(row.time)[11:-1], "dim"), Cell(f" {word} ", "blue"), Cell(text, style)])
 
     def _new(self, row: EventRow) -> _Node:
         node = _Node(row.pid, row.start_time, row.exe)
@@ -118,11 +127,16 @@ class ProcessTree:
             print_line([Cell(whose(subject), "bold cyan"), Cell(f"  on {subject.node}", "dim")])
             for line in container.losses:
                 print_line(["! ", *line])
-            _show(container.roots)
+            _show(container.roots, container.begin)
 
 
-def _show(roots: list[_Node]) -> None:
-    """Print nodes below each other. Not recursive: depth is what a pod chose."""
+def _show(roots: list[_Node], begin: int) -> None:
+    """Print nodes below each other. Not recursive: depth is what a pod chose.
+
+    Args:
+        roots: nodes without a parent.
+        begin: time of the first event. A later process that shows no exec was forked, or is one that a folded exec stands for.
+    """
     stack: list[tuple[_Node | list[Cell], str, bool]] = [(node, "", place == 0) for place, node in enumerate(reversed(roots))]
     while stack:
         entry, indent, last = stack.pop()
@@ -130,8 +144,9 @@ def _show(roots: list[_Node]) -> None:
         if isinstance(entry, list):
             print_line([branch, *entry])
             continue
-        label = entry.label or [Cell(f"{entry.exe} (began before)", "dim")]
-        print_line([branch, f"{entry.pid} ", *label])
+        why = "began before" if entry.begin < begin else "no exec of its own"
+        label = entry.label or [Cell(f"{entry.exe} ({why})", "dim")]
+        print_line([branch, f"{entry.pid} ", *label, *entry.ends])
         below = indent + ("   " if last else "│  ")
         inner: list[_Node | list[Cell]] = [*entry.lines, *entry.children]
         stack += [(each, below, place == 0) for place, each in enumerate(reversed(inner))]

@@ -1,6 +1,7 @@
 """Answers people: status, workloads, baselines, incidents, and what was recorded."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -92,10 +93,11 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             workloads=len(workloads),
             alerts=alerts,
             refused=at.counters.all(),
+            now=timestamp(time.time_ns()),
         )
 
     def _agent(self, node: NodeRecord) -> query_pb2.GetStatusResponse.Agent:
-        return query_pb2.GetStatusResponse.Agent(
+        agent = query_pb2.GetStatusResponse.Agent(
             cluster=node.cluster,
             node=node.node,
             version=node.version,
@@ -104,6 +106,10 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             events=node.events,
             lost=node.lost,
         )
+        if node.canary is not None:
+            agent.last_canary.FromNanoseconds(node.canary.arrived)
+            agent.canary_delay.FromNanoseconds(node.canary.delay)
+        return agent
 
     @override
     async def ListWorkloads(

@@ -33,6 +33,8 @@ class Bounds:
     string_length: int = 65_536
     """Characters; an argument has at most 4 KiB."""
     processes: int = 65_536
+    counted: int = 1 << 40
+    """What the rows stand for, lost events too: hours of the busiest node. Sums stay far from the end of 64 bits."""
     list_length: int = 4_096
     list_entries: int = 4_194_304
     """Sum over the events of the lengths of their lists: a small message may refer to one long list many times."""
@@ -80,8 +82,9 @@ def admit(
     own = np.array([(each.cluster, each.node) == (hello.cluster, hello.node) for each in table.subjects], bool)
     mine = own[table.subject] if len(table) else np.zeros(0, bool)
     timely = (table.time >= EARLIEST) & (table.time <= now + bounds.ahead_ns)
-    counters.add("foreign_node", int(np.count_nonzero(~mine)))
-    counters.add("time_out_of_range", int(np.count_nonzero(mine & ~timely)))
+    counts = np.maximum(table.counts(), 1)  # a loss that is refused is one, too
+    counters.add("foreign_node", int(counts[~mine].sum()))
+    counters.add("time_out_of_range", int(counts[mine & ~timely].sum()))
     kept = mine & timely
     return table if bool(kept.all()) else table.take(np.flatnonzero(kept))
 
@@ -103,11 +106,19 @@ def _check_values(table: EventColumns, bounds: Bounds) -> None:
     longest = max(map(len, table.strings), default=0)
     if longest > bounds.string_length:
         raise RefusedError("too_large", f"a string of {longest} characters, at most {bounds.string_length} are taken")
-    lengths = np.diff(table.lists.offsets.astype(np.int64))
-    if len(lengths) and int(lengths.max()) > bounds.list_length:
-        raise RefusedError("too_large", f"a list of {int(lengths.max())} strings, at most {bounds.list_length} are taken")
+    counted = int(table.counts().sum()) + int(table.losses.count.sum(dtype=np.int64))
+    if counted > bounds.counted:
+        raise RefusedError("too_large", f"{counted} events in one batch, at most {bounds.counted} are taken")
     process = table.process[table.kind != EventKind.LOSS]
-    for lists in (table.processes.args, table.processes.ancestors):
+    processes = table.processes
+    for what, offsets, lists in (
+        ("strings", table.lists.offsets, processes.args),
+        ("strings", table.lists.offsets, processes.ancestors),
+        ("ancestors", table.ancestor_ids.offsets, processes.ancestor_ids),
+    ):
+        lengths = np.diff(offsets.astype(np.int64))
+        if int(lengths.max()) > bounds.list_length:
+            raise RefusedError("too_large", f"a list of {int(lengths.max())} {what}, at most {bounds.list_length} are taken")
         entries = int(lengths[lists[process]].sum())
         if entries > bounds.list_entries:
             raise RefusedError("too_large", f"{entries} list entries, at most {bounds.list_entries} are taken")

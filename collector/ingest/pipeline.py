@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from peerwatch import wire
-from peerwatch.columns import EventColumns, EventKind
+from peerwatch.columns import EventColumns, EventKind, ProcessFlag
 from peerwatch.v1 import ingest_pb2
 
 from collector.analysis import Analysis
@@ -29,7 +29,7 @@ from collector.records import (
     WorkloadSummary,
 )
 from collector.state import ArchiveFile, Flush, NodeRecord, State
-from collector.state.sessions import Sessions
+from collector.state.sessions import CanaryRecord, Sessions
 
 __all__ = ["Pipeline", "Received", "StoredBatch"]
 
@@ -181,8 +181,9 @@ class Pipeline:
             sequence=sequence,
             version=hello.agent_version,
             now=time,
-            events=int(np.count_nonzero(table.kind != EventKind.LOSS)),
+            events=int(table.counts().sum()),
             lost=lost,
+            canary=_canary(table, time),
         )
         if not len(table):
             return []
@@ -271,6 +272,12 @@ class Pipeline:
     def nodes(self) -> list[NodeRecord]:
         """Return all nodes."""
         return self._sessions.nodes()
+
+
+def _canary(table: EventColumns, now: int) -> CanaryRecord | None:
+    """Return the last canary of a batch that arrived now."""
+    seen = table.flagged(ProcessFlag.CANARY) & np.isin(table.kind, (EventKind.EXEC, EventKind.CONNECT))
+    return CanaryRecord(now, now - int(table.time[seen].max())) if bool(seen.any()) else None
 
 
 def _record(received: Received, table: EventColumns) -> JournalRecord:

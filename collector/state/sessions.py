@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["NodeRecord", "SessionRecord", "Sessions"]
+__all__ = ["CanaryRecord", "NodeRecord", "SessionRecord", "Sessions"]
 
 SESSIONS_PER_NODE = 8
 """Older ones are forgotten: an agent process has one session, and its predecessors are dead."""
@@ -12,6 +12,9 @@ REASONS_PER_NODE = 32
 """Loss reasons kept apart for one node; further ones count as OTHER, since the text is the node's."""
 
 OTHER = "OTHER"
+
+MOST = 2**63 - 1
+"""What the state holds as a number: sums stay at it, since each summand is a node's claim."""
 
 
 @dataclass(slots=True)
@@ -24,6 +27,16 @@ class SessionRecord:
     """Collector's clock, nanoseconds since 1970."""
 
 
+@dataclass(frozen=True, slots=True)
+class CanaryRecord:
+    """An agent's own probe of capture that arrived."""
+
+    arrived: int
+    """Collector's clock, nanoseconds since 1970."""
+    delay: int
+    """From the event on the node's clock to `arrived`, nanoseconds: how far the two clocks differ is part of it."""
+
+
 @dataclass(slots=True)
 class NodeRecord:
     """One node that sends or sent events."""
@@ -33,8 +46,11 @@ class NodeRecord:
     version: str = ""
     last_batch: int = 0
     events: int = 0
+    """What the stored rows stand for, the sum of their counts, without losses."""
     lost: dict[str, int] = field(default_factory=dict)
     """Events by reason, as the node reported them."""
+    canary: CanaryRecord | None = None
+    """The last one; not kept across restarts, since the next comes within a minute."""
     sessions: dict[str, SessionRecord] = field(default_factory=dict)
 
 
@@ -72,15 +88,26 @@ class Sessions:
             self._changed.add((cluster, node))
 
     def stored(
-        self, cluster: str, node: str, session: str, *, sequence: int, version: str, now: int, events: int, lost: dict[str, int]
+        self,
+        cluster: str,
+        node: str,
+        session: str,
+        *,
+        sequence: int,
+        version: str,
+        now: int,
+        events: int,
+        lost: dict[str, int],
+        canary: CanaryRecord | None = None,
     ) -> None:
         """Note that a batch is in the journal and was counted."""
         known = self._nodes.setdefault((cluster, node), NodeRecord(cluster, node))
         known.version, known.last_batch = version, now
-        known.events += events
+        known.events = min(known.events + events, MOST)
+        known.canary = canary or known.canary
         for reason, count in lost.items():
             name = reason if reason in known.lost or len(known.lost) < REASONS_PER_NODE else OTHER
-            known.lost[name] = known.lost.get(name, 0) + count
+            known.lost[name] = min(known.lost.get(name, 0) + count, MOST)
         entry = known.sessions.setdefault(session, SessionRecord(session))
         entry.last_sequence, entry.last_batch = sequence, now
         if len(known.sessions) > SESSIONS_PER_NODE:

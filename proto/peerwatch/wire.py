@@ -3,35 +3,52 @@
 `decode` takes nothing on trust: what a broken or hostile node sends is refused with the column's name, never half used.
 """
 
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from peerwatch.columns import (
-    CONNECT_TYPES,
-    LOSS_TYPES,
+    I64,
     NANOSECONDS,
-    PROCESS_TYPES,
-    U8,
-    ConnectResult,
-    Connects,
+    NOT_RECORDED,
+    PARTS,
+    AncestorIds,
+    Column,
     EventColumns,
     EventKind,
-    Losses,
     Peer,
     Processes,
-    Protocol,
+    Refers,
     StringLists,
+    columns_of,
 )
 from peerwatch.subjects import NO_WORKLOAD, Container, ContainerKind, Pod, Subject, Workload
 from peerwatch.v1 import event_pb2, ingest_pb2
 
 __all__ = ["InvalidColumnsError", "decode", "encode"]
 
-LOSS_FIELDS = {"reason": "reason", "count": "count", "begin": "from", "end": "to"}
-"""Column → field of the message: `from` is a word of Python."""
+FIELDS = {"begin": "from", "end": "to"}
+"""Column → field of the message where it is another: `from` is a word of Python."""
+
+Array = npt.NDArray[Any]
+Default = Callable[[dict[str, Array]], Array]
+"""What a column means that is empty, given the columns before it."""
+
+PROCESS_DEFAULTS: dict[str, Default] = {
+    "gid": lambda own: np.zeros(len(own["pid"]), np.uint32),
+    "effective_uid": lambda own: own["uid"],
+    "effective_gid": lambda own: own["gid"],
+    "capabilities": lambda own: np.full(len(own["pid"]), NOT_RECORDED, np.uint64),
+    "gained_capabilities": lambda own: np.zeros(len(own["pid"]), np.uint64),
+    "script": lambda own: np.zeros(len(own["pid"]), np.uint32),
+    "ancestor_ids": lambda own: np.zeros(len(own["pid"]), np.uint32),
+}
+
+
+def _exec_defaults(time: I64) -> dict[str, Default]:
+    return {"count": lambda _: np.ones(len(time), np.uint32), "last_time": lambda _: time}
 
 
 class InvalidColumnsError(ValueError):
@@ -51,12 +68,11 @@ def encode(table: EventColumns) -> ingest_pb2.EventColumns:
         subject=_bytes(table.subject, np.uint32),
         process=_bytes(table.process, np.uint32),
     )
-    for name, dtype in PROCESS_TYPES.items():
-        setattr(message.processes, name, _bytes(getattr(table.processes, name), dtype))
-    for name, dtype in CONNECT_TYPES.items():
-        setattr(message.connects, name, _bytes(getattr(table.connects, name), dtype))
-    for name, dtype in LOSS_TYPES.items():
-        setattr(message.losses, LOSS_FIELDS[name], _bytes(getattr(table.losses, name), dtype))
+    exec_defaults = _exec_defaults(table.time[table.kind == EventKind.EXEC])
+    _fill(message.processes, table.processes, PROCESS_DEFAULTS)
+    _fill(message.ancestor_ids, table.ancestor_ids, {})
+    for kind, part in PARTS.items():
+        _fill(getattr(message, part.name), table.part(kind), exec_defaults if kind == EventKind.EXEC else {})
     message.connects.peers.extend(_peer_to_proto(peer) for peer in table.peers)
     return message
 
@@ -71,99 +87,113 @@ def decode(message: ingest_pb2.EventColumns) -> EventColumns:
     if strings[0] != "":
         msg = "strings[0] must be empty"
         raise InvalidColumnsError(msg)
-    lists = StringLists(
-        _array("list_offsets", message.list_offsets, np.uint32), _array("list_values", message.list_values, np.uint32)
-    )
-    if not len(lists.offsets):
-        lists = StringLists(np.zeros(2, np.uint32), lists.values)
-    offsets = lists.offsets.astype(np.int64)
-    if (
-        len(offsets) < 2
-        or offsets[0] != 0
-        or offsets[1] != 0
-        or offsets[-1] != len(lists.values)
-        or bool(np.any(np.diff(offsets) < 0))
-    ):
-        msg = "list_offsets must begin with two zeros, rise, and end at the number of list_values"
-        raise InvalidColumnsError(msg)
-    _check_index("list_values", lists.values, len(strings))
+    values = _array("list_values", message.list_values, np.uint32)
+    lists = StringLists(_offsets("list_offsets", message.list_offsets, len(values)), values)
+    ids = message.ancestor_ids
+    pids = _array("ancestor_ids.pid", ids.pid, np.uint32)
+    starts = _array("ancestor_ids.start_time", ids.start_time, np.int64, len(pids))
+    ancestor_ids = AncestorIds(_offsets("ancestor_ids.offsets", ids.offsets, len(pids)), pids, starts)
+    sizes = {
+        Refers.STRING: len(strings),
+        Refers.STRING_LIST: len(lists),
+        Refers.ANCESTOR_IDS: len(ancestor_ids),
+        Refers.PEER: len(message.connects.peers) + 1,
+    }
+    _check_index("list_values", values, len(strings))
     rows = message.rows
-    processes = Processes(
-        **{name: _array(name, getattr(message.processes, name), dtype) for name, dtype in PROCESS_TYPES.items()}
-    )
-    _check_lengths("processes", processes, len(processes))
-    for name in ("exe", "cwd", "parent_exe"):
-        _check_index(name, getattr(processes, name), len(strings))
-    for name in ("args", "ancestors"):
-        _check_index(name, getattr(processes, name), len(lists))
     kind = _array("kind", message.kind, np.uint8, rows)
-    if not bool(np.all((kind >= EventKind.EXEC) & (kind <= EventKind.LOSS))):
-        msg = f"kind must be {int(EventKind.EXEC)} to {int(EventKind.LOSS)}"
+    if not bool(np.all((kind >= min(EventKind)) & (kind <= max(EventKind)))):
+        msg = f"kind must be {min(EventKind)} to {max(EventKind)}"
         raise InvalidColumnsError(msg)
+    time = _array("time", message.time, np.int64, rows)
     subject = _array("subject", message.subject, np.uint32, rows)
     _check_index("subject", subject, len(message.subjects))
+    processes = Processes(**_columns("processes", message.processes, columns_of(Processes), sizes, PROCESS_DEFAULTS))
     process = _array("process", message.process, np.uint32, rows)
     _check_index("process", process[kind != EventKind.LOSS], len(processes))
-    connects = Connects(
-        address=_addresses(message.connects.address),
-        **{
-            name: _array(name, getattr(message.connects, name), dtype)
-            for name, dtype in CONNECT_TYPES.items()
-            if name != "address"
-        },
-    )
-    _check_lengths("connects", connects, int(np.count_nonzero(kind == EventKind.CONNECT)))
-    _check_index("peer", connects.peer, len(message.connects.peers) + 1)
-    _check_index("protocol", connects.protocol, len(Protocol))
-    _check_index("result", connects.result, len(ConnectResult))
-    losses = Losses(
-        **{name: _array(name, getattr(message.losses, LOSS_FIELDS[name]), dtype) for name, dtype in LOSS_TYPES.items()}
-    )
-    _check_lengths("losses", losses, int(np.count_nonzero(kind == EventKind.LOSS)))
-    _check_index("reason", losses.reason, len(strings))
+    parts: dict[str, Any] = {}
+    for number, part in PARTS.items():
+        own_time = time[kind == number]
+        defaults = _exec_defaults(own_time) if number == EventKind.EXEC else {}
+        parts[part.name] = part.of(
+            **_columns(part.name, getattr(message, part.name), columns_of(part.of), sizes, defaults, rows=len(own_time))
+        )
     return EventColumns(
         strings=strings,
         lists=lists,
+        ancestor_ids=ancestor_ids,
         subjects=[_subject_from_proto(each) for each in message.subjects],
         processes=processes,
-        time=_array("time", message.time, np.int64, rows),
+        time=time,
         kind=kind,
         subject=subject,
         process=process,
-        connects=connects,
-        losses=losses,
         peers=[_peer_from_proto(each) for each in message.connects.peers],
+        **parts,
     )
 
 
-def _bytes(column: npt.NDArray[Any], dtype: type[np.generic]) -> bytes:
+def _fill(message: Any, part: Any, defaults: dict[str, Default]) -> None:  # noqa: ANN401 — any part and its message
+    """Write a part's columns; one that holds nothing but its default stays empty."""
+    columns = {column.name: getattr(part, column.name) for column in columns_of(type(part))}
+    for column in columns_of(type(part)):
+        array = columns[column.name]
+        if column.name not in defaults or not np.array_equal(array, defaults[column.name](columns)):
+            setattr(message, FIELDS.get(column.name, column.name), _bytes(array, column.dtype))
+
+
+def _bytes(column: Array, dtype: npt.DTypeLike) -> bytes:
     return np.ascontiguousarray(column, np.dtype(dtype).newbyteorder("<")).tobytes()
 
 
-def _array(name: str, data: bytes, dtype: type[np.generic], length: int | None = None) -> npt.NDArray[Any]:
+def _array(name: str, data: bytes, dtype: npt.DTypeLike, rows: int | None = None, width: int = 1) -> Array:
     kind = np.dtype(dtype).newbyteorder("<")
-    if len(data) % kind.itemsize or (length is not None and len(data) != length * kind.itemsize):
-        expected = "a whole number" if length is None else length
-        msg = f"{name} has {len(data)} bytes, which is not {expected} of {kind.itemsize}-byte values"
+    size = kind.itemsize * width
+    if len(data) % size or (rows is not None and len(data) != rows * size):
+        expected = "a whole number" if rows is None else rows
+        msg = f"{name} has {len(data)} bytes, which is not {expected} of {size}-byte values"
         raise InvalidColumnsError(msg)
-    return np.frombuffer(data, kind).astype(dtype, copy=False)
+    array = np.frombuffer(data, kind).astype(dtype, copy=False)
+    return array.reshape(-1, width) if width > 1 else array
 
 
-def _addresses(data: bytes) -> U8:
-    if len(data) % 16:
-        msg = f"address has {len(data)} bytes, not 16 for each connect"
+def _offsets(name: str, data: bytes, values: int) -> npt.NDArray[np.uint32]:
+    """Return the offsets of lists whose first is empty; none at all are those of the empty list alone."""
+    offsets = _array(name, data, np.uint32) if data else np.zeros(2, np.uint32)
+    signed = offsets.astype(np.int64)
+    if len(signed) < 2 or signed[0] != 0 or signed[1] != 0 or signed[-1] != values or bool(np.any(np.diff(signed) < 0)):
+        msg = f"{name} must begin with two zeros, rise, and end at the number of values, {values}"
         raise InvalidColumnsError(msg)
-    return np.frombuffer(data, np.uint8).reshape(-1, 16)
+    return offsets
 
 
-def _check_lengths(name: str, part: Processes | Connects | Losses, length: int) -> None:
-    for field in fields(part):
-        if len(getattr(part, field.name)) != length:
-            msg = f"{name}.{field.name} has {len(getattr(part, field.name))} rows, expected {length}"
-            raise InvalidColumnsError(msg)
+def _columns(
+    name: str,
+    message: Any,  # noqa: ANN401 — the message of any part
+    columns: Sequence[Column],
+    sizes: dict[Refers, int],
+    defaults: dict[str, Default],
+    *,
+    rows: int | None = None,
+) -> dict[str, Any]:
+    """Return the checked columns of a part; `rows` None: as many as its first column has."""
+    checked: dict[str, Any] = {}
+    for column in columns:
+        data = getattr(message, FIELDS.get(column.name, column.name))
+        if not data and column.name in defaults:
+            checked[column.name] = defaults[column.name](checked)
+            continue
+        label = f"{name}.{column.name}"
+        array = checked[column.name] = _array(label, data, column.dtype, rows, column.width)
+        rows = len(array) if rows is None else rows
+        if column.refers is not None:
+            _check_index(label, array, sizes[column.refers])
+        if column.values is not None:
+            _check_index(label, array, len(column.values))
+    return checked
 
 
-def _check_index(name: str, column: npt.NDArray[Any], size: int) -> None:
+def _check_index(name: str, column: Array, size: int) -> None:
     if len(column) and int(column.max()) >= size:
         msg = f"{name} points to {int(column.max())}, but there are {size}"
         raise InvalidColumnsError(msg)

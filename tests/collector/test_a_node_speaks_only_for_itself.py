@@ -1,14 +1,17 @@
 import time
+from pathlib import Path
 
 import grpc
 import pytest
 from collector_harness import Daemon, Events
 from peerwatch import wire
-from peerwatch.columns import EventColumns
+from peerwatch.columns import ColumnsBuilder, EventColumns
 from peerwatch.v1 import ingest_pb2
 
 from collector.ingest.admission import Bounds, RefusedError, admit
 from collector.ingest.counters import Counters
+from collector.state import Flush, State
+from collector.state.sessions import Sessions
 
 NOW = 1_700_000_000 * 10**9
 HELLO = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
@@ -19,8 +22,8 @@ def test_events_of_another_node_are_left_out_and_counted(daemon: Daemon, events:
     daemon.agent().store(1, mixed)
 
     answer = daemon.status()
-    assert answer.events == 10
-    assert answer.refused["foreign_node"] == 11
+    assert answer.events == events.of_a_table
+    assert answer.refused["foreign_node"] == events.of_a_table + 1  # and a loss, which is one thing refused
     assert [agent.node for agent in answer.agents] == ["node-1"]
 
 
@@ -33,7 +36,7 @@ def test_a_batch_that_contradicts_itself_is_acknowledged_and_counted(daemon: Dae
 
     answer = daemon.status()
     assert answer.refused["invalid_columns"] == 1
-    assert answer.events == 10
+    assert answer.events == events.of_a_table
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,7 @@ def taken(columns: ingest_pb2.EventColumns, counters: Counters | None = None, **
         {"processes": 4},
         {"list_length": 2},
         {"list_entries": 20},
+        {"counted": 36},  # five execs, five connects that stand for three each, 17 lost
         {"pairs": 2},
         {"subject_size": 20},
     ],
@@ -115,7 +119,35 @@ def test_events_from_the_future_or_before_2000_are_left_out(events: Events) -> N
     counters = Counters()
     table = EventColumns.concatenate([events.table(begin=begin) for begin in (NOW, NOW + 2 * 3600 * 10**9, 5)])
     assert len(taken(wire.encode(table), counters)) == 11
-    assert counters["time_out_of_range"] == 22
+    assert counters["time_out_of_range"] == 2 * (events.of_a_table + 1)
+
+
+def test_a_long_list_of_ancestors_is_refused_however_little_of_it_is_sent(events: Events) -> None:
+    builder = ColumnsBuilder()
+    process = builder.process(pid=7, ancestor_ids=[(number, number) for number in range(1, 12)])
+    for number in range(20):
+        builder.exec(NOW + number, builder.subject(events.subject()), process)
+    columns = wire.encode(builder.build())
+
+    assert len(taken(columns)) == 20
+    for bounds in ({"list_length": 10}, {"list_entries": 219}):
+        with pytest.raises(RefusedError) as raised:
+            taken(columns, **bounds)
+        assert raised.value.reason == "too_large"
+
+
+def test_claims_beyond_64_bits_stay_at_the_most_that_can_be_kept(tmp_path: Path) -> None:
+    sessions = Sessions([], nodes_max=1)
+    for sequence in (1, 2):
+        sessions.stored(
+            "test", "node-1", "s", sequence=sequence, version="1", now=NOW, events=2**62 + 1, lost={"RING_FULL": 2**62 + 1}
+        )
+    state = State.for_file(tmp_path / "state.db")
+    state.write(Flush(nodes=sessions.changed()))
+
+    (node,) = state.nodes()
+    state.close()
+    assert (node.events, node.lost["RING_FULL"]) == (2**63 - 1, 2**63 - 1)
 
 
 @pytest.mark.parametrize("field", ["rows", "time", "kind", "list_offsets", "process"])

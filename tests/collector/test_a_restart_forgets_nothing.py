@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from collector_harness import SECOND, Command, Daemon, Events
 from peerwatch import wire
-from peerwatch.columns import EventColumns
+from peerwatch.columns import ColumnsBuilder, EventColumns, ProcessFlag
 from peerwatch.v1 import ingest_pb2
 from sqlalchemy import create_engine
 
@@ -31,6 +31,7 @@ from collector.records import (
     WorkloadKey,
 )
 from collector.state import Flush, State
+from collector.state.sessions import CanaryRecord
 from collector.state.tables import METADATA
 
 START = 1_700_010_000 * SECOND
@@ -107,7 +108,50 @@ def test_the_baseline_is_the_same_after_a_crash_and_after_a_flush(tmp_path: Path
 
     shelf = shelf.again()  # and now from the state; the journal's records are known
     assert shelf.pipeline.baseline(key, "") == before
-    assert shelf.pipeline.nodes()[0].events == 50
+    assert shelf.pipeline.nodes()[0].events == 5 * events.of_a_table
+    shelf.close()
+
+
+def test_what_a_folded_exec_stands_for_is_counted_everywhere(tmp_path: Path, events: Events) -> None:
+    builder = ColumnsBuilder()
+    subject = builder.subject(events.subject())
+    process = builder.process(pid=7, start_time=START, exe="/bin/true", ancestors=["/sbin/tini"])
+    builder.exec(START, subject, process)
+    builder.exec(START + 1, subject, process, count=96, last_time=START + SECOND)
+    builder.exit(START + 2, subject, process, code=0, signal=0, lifetime=5, count=97)
+    builder.listen(START + 3, subject, process, protocol=1, address=bytes(16), port=80)
+    builder.accept(START + 4, subject, process, protocol=1, address=bytes(16), port=80, count=11)
+    shelf = Shelf(tmp_path)
+    shelf.store(1, builder.build(), START + SECOND)
+
+    (entry,) = shelf.pipeline.baseline(shelf.pipeline.workloads()[0].key, "")
+    assert (entry.type, entry.key, entry.count) == (BehaviourType.EXEC, "/bin/true <- /sbin/tini", 97)
+    assert shelf.pipeline.nodes()[0].events == 97 + 97 + 1 + 11
+    shelf.close()
+
+
+def canary(events: Events, time: int) -> EventColumns:
+    builder = ColumnsBuilder()
+    process = builder.process(pid=7, start_time=time, exe="/proc/self/fd/<n>", flags=1 << ProcessFlag.CANARY)
+    subject = builder.subject(events.subject())
+    builder.exec(time, subject, process)
+    builder.connect(time + 1, subject, process, protocol=1, address=bytes(15) + b"\x01", port=9, result=3)
+    builder.exit(time + 2, subject, process, code=0, signal=0, lifetime=2)
+    return builder.build()
+
+
+def test_a_canary_is_timed_and_kept_and_nothing_is_learned_from_it(tmp_path: Path, events: Events) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.store(1, canary(events, START), START + SECOND)
+    shelf.store(2, events.table(begin=START + SECOND), START + 2 * SECOND)  # and what is no canary changes nothing
+
+    shelf = shelf.again()  # from the journal
+    (node,) = shelf.pipeline.nodes()
+    assert node.canary == CanaryRecord(arrived=START + SECOND, delay=SECOND - 1)
+    assert node.events == 3 + events.of_a_table
+    keys = {entry.key for entry in shelf.pipeline.baseline(shelf.pipeline.workloads()[0].key, "")}
+    assert not any("/proc/self/fd" in key for key in keys)
+    assert len(keys) == 2
     shelf.close()
 
 

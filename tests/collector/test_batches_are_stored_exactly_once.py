@@ -52,7 +52,7 @@ def test_a_collector_that_ends_in_any_way_keeps_each_acknowledged_batch_once(
     assert exes(peerwatch, daemon.address) == expected
 
     answer = daemon.status()
-    assert answer.events == 21 * 10
+    assert answer.events == 21 * events.of_a_table
     assert answer.agents[0].lost["RING_FULL"] == 21 * 17
 
 

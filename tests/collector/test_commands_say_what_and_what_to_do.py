@@ -2,14 +2,17 @@ import gzip
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from collector_harness import PROGRAM, Command, Daemon, Events
+from collector_harness import PROGRAM, SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
+from peerwatch.columns import ColumnsBuilder, ProcessFlag
 
 NOBODY = "127.0.0.1:1"
 
@@ -132,6 +135,24 @@ def test_lists_are_json_lines_without_colour_in_a_pipe(peerwatch: Command, daemo
     assert "/usr/bin/date" in table
     assert "\x1b" not in table
     one_line(peerwatch("baseline", "show", "shop/StatefulSet/cart", server=daemon.address), 2, "shop/StatefulSet/cart")
+
+
+def test_status_says_when_an_agent_last_proved_that_it_sees(peerwatch: Command, daemon: Daemon, events: Events) -> None:
+    daemon.agent().store(1, events.table())
+    assert re.search(r"Z +- +20  RING_FULL 17$", peerwatch("status", server=daemon.address).stdout.rstrip())
+
+    builder, now = ColumnsBuilder(), time.time_ns()
+    process = builder.process(pid=7, start_time=now, exe="/canary", flags=1 << ProcessFlag.CANARY)
+    builder.exec(now - 2 * SECOND, builder.subject(events.subject()), process)
+    daemon.agent(session="two").store(1, builder.build())
+
+    shown = peerwatch("status", server=daemon.address).stdout
+    found = re.search(r"(\d+) s ago, delay (\d+\.\d{3}) s +21  ", shown)
+    assert found, shown
+    assert int(found[1]) < 60
+    assert 2 <= float(found[2]) < 60
+    (agent,) = json.loads(peerwatch("status", "-o", "json", server=daemon.address).stdout)["agents"]
+    assert float(agent["canaryDelay"].removesuffix("s")) == pytest.approx(float(found[2]), abs=0.001)
 
 
 def test_a_terminal_gets_colours(daemon: Daemon, events: Events) -> None:

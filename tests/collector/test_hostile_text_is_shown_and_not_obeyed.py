@@ -5,6 +5,8 @@ import pytest
 from collector_harness import Command, Daemon, Events
 from hypothesis import given, strategies as st
 from peerwatch import jsonlines
+from peerwatch.columns import ColumnsBuilder, Peer
+from peerwatch.subjects import Workload
 
 from collector.commands.terminal import escape, json_line
 
@@ -45,7 +47,15 @@ def test_a_replay_of_hostile_names_prints_no_control_character(
     peerwatch: Command, tmp_path: Path, events: Events, output: str
 ) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_bytes(b"".join(jsonlines.write(events.table(begin=10**18, exe=HOSTILE, name=HOSTILE))))
+    builder = ColumnsBuilder()
+    builder.extend(events.table(begin=10**18, exe=HOSTILE, name=HOSTILE))
+    subject = builder.subject(events.subject(name=HOSTILE))
+    process = builder.process(pid=5, exe=HOSTILE, script=HOSTILE, args=[HOSTILE], ancestors=[HOSTILE])
+    peer = builder.peer(Peer(HOSTILE, Workload(HOSTILE, HOSTILE)))
+    builder.exec(10**18 + 10**9, subject, process)
+    builder.exit(10**18 + 10**9, subject, process, code=2**32 - 1, signal=2**32 - 1, lifetime=-(2**63) + 1)
+    builder.accept(10**18 + 10**9, subject, process, protocol=0, address=b"\xff" * 16, port=65_535, peer=peer)
+    path.write_bytes(b"".join(jsonlines.write(builder.build())))
     done = peerwatch("replay", path, "--output", output)
     assert done.returncode == 0
     assert all(line.isprintable() for line in done.stdout.split("\n"))

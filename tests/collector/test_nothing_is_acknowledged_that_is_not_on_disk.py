@@ -44,7 +44,7 @@ def test_a_full_disk_is_said_and_the_agent_keeps_its_batch_until_there_is_room(s
         ballast.unlink()
         again = daemon.agent()
         again.store(2, wire.encode(events.table()))
-        eventually(lambda: daemon.status().events == 20)
+        eventually(lambda: daemon.status().events == 2 * events.of_a_table)
         assert daemon.status().refused["journal_write_failed"] == 1
     finally:
         assert daemon.end() == 0

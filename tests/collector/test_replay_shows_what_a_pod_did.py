@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from collector_harness import SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
-from peerwatch.columns import ColumnsBuilder, EventColumns
+from peerwatch.columns import ColumnsBuilder, EventColumns, Peer, ProcessFlag
+from peerwatch.subjects import Workload
 
 from collector.archive.timeorder import Source, in_order, merge
 
 BASE = 1_700_010_000 * SECOND
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def written(path: Path, *tables: EventColumns) -> Path:
@@ -79,7 +81,7 @@ def test_the_timeline_says_who_did_what_and_where_events_are_missing(
     out = peerwatch("replay", written(tmp_path / "events.jsonl", events.table(begin=BASE))).stdout
     assert out.startswith("2023-11-15 (UTC)\n")
     assert "shop/cart-0 app  exec     /usr/bin/date  [/usr/bin/date -u 'it'\"'\"'s']  from /sbin/tini  STDIO_SOCKET" in out
-    assert "connect  tcp 10.0.0.9:5432 x3  by /usr/bin/date" in out
+    assert f"connect  tcp 10.0.0.9:5432 {TIMES}3  by /usr/bin/date" in out
     assert "node node-1  LOSS     17 events lost: RING_FULL" in out
     assert len(out.splitlines()) == 12
 
@@ -102,6 +104,84 @@ def test_the_tree_says_who_started_whom(peerwatch: Command, tmp_path: Path, even
         "      └─ 11 00:20:00 nc -e  (/usr/bin/nc)".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
         "         └─ 00:20:00 connect tcp 203.0.113.9:4444 REFUSED".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
     ]
+
+
+@pytest.fixture
+def everything(events: Events) -> EventColumns:
+    """One of each kind, folded, with all that is odd about an exec; and a canary."""
+    builder = ColumnsBuilder()
+    subject = builder.subject(events.subject())
+    shell = builder.process(
+        pid=10,
+        start_time=BASE,
+        exe="/usr/bin/dash",
+        args=["sh", "/app/x.sh"],
+        uid=1000,
+        effective_uid=0,
+        gid=50,
+        effective_gid=51,
+        script="/app/x.sh",
+        gained_capabilities=1 << 13 | 1 << 21,
+        parent_pid=1,
+        parent_exe="/sbin/tini",
+    )
+    child = builder.process(pid=11, start_time=BASE + 1, exe="/bin/true", args=["true"], parent_pid=10, parent_start_time=BASE)
+    later = builder.process(pid=12, start_time=BASE + 2, exe="/bin/true", parent_pid=10, parent_start_time=BASE)
+    canary = builder.process(pid=13, start_time=BASE + 3, exe="/bin/canary", flags=1 << ProcessFlag.CANARY)
+    near, far = bytes(16), bytes(10) + b"\xff\xff\xcb\x00\x71\x09"
+    peer = builder.peer(Peer("shop", Workload("Deployment", "api")))
+    builder.exec(BASE, subject, shell)
+    builder.exec(BASE + 1, subject, child, count=17, last_time=BASE + 9)
+    builder.listen(BASE + 2, subject, shell, protocol=1, address=near, port=8080)
+    builder.accept(BASE + 3, subject, shell, protocol=1, address=far, port=8080, count=3, peer=peer)
+    builder.exit(BASE + 4, subject, child, code=0, signal=0, lifetime=2_000_000)
+    builder.exit(BASE + 5, subject, later, code=3, signal=0, lifetime=0, count=16)
+    builder.exec(BASE + 6, subject, canary)
+    builder.exit(BASE + 7, subject, shell, code=0, signal=9, lifetime=1_500_000_000)
+    return builder.build()
+
+
+def test_the_timeline_names_every_kind(peerwatch: Command, tmp_path: Path, everything: EventColumns) -> None:
+    out = peerwatch("replay", written(tmp_path / "events.jsonl", everything)).stdout
+    told = [line.split("shop/cart-0 app  ")[1] for line in out.splitlines()[1:]]
+    odd = "script /app/x.sh  uid 1000 as 0  gid 50 as 51  gained CAP_NET_RAW, CAP_SYS_ADMIN"
+    assert told == [
+        f"exec     /usr/bin/dash  [sh /app/x.sh]  {odd}  from /sbin/tini",
+        f"exec     /bin/true  [true] {TIMES}17",
+        "listen   tcp [::]:8080  by /usr/bin/dash",
+        f"accept   tcp port 8080 from 203.0.113.9 (shop/Deployment/api) {TIMES}3  by /usr/bin/dash",
+        "exit     code 0 after 0.002 s  by /bin/true",
+        f"exit     code 3 {TIMES}16  by /bin/true",
+        "exec     /bin/canary  CANARY",
+        "exit     SIGKILL after 1.500 s  by /usr/bin/dash",
+    ]
+
+
+def test_the_tree_says_how_each_process_ended(peerwatch: Command, tmp_path: Path, everything: EventColumns) -> None:
+    path = written(tmp_path / "events.jsonl", everything)
+    clock = jsonlines.format_time(BASE)[11:19]
+    odd = "script /app/x.sh  uid 1000 as 0  gid 50 as 51  gained CAP_NET_RAW, CAP_SYS_ADMIN"
+    assert peerwatch("replay", path, "--output", "tree").stdout.splitlines() == [
+        "shop/cart-0 app  on node-1",
+        "├─ 1 /sbin/tini (began before)",
+        f"│  └─ 10 {clock} sh /app/x.sh  (/usr/bin/dash)  {odd}  exit SIGKILL after 1.500 s",
+        f"│     ├─ {clock} listen tcp [::]:8080",
+        f"│     ├─ {clock} accept tcp port 8080 from 203.0.113.9 (shop/Deployment/api) {TIMES}3",
+        f"│     ├─ 11 {clock} true {TIMES}17  (/bin/true)  exit code 0 after 0.002 s",
+        f"│     └─ 12 /bin/true (no exec of its own)  exit code 3 {TIMES}16",
+        f"└─ 13 {clock} /bin/canary  CANARY",
+    ]
+
+
+def test_a_replay_of_a_collector_tells_all_that_a_file_does(
+    peerwatch: Command, tmp_path: Path, daemon: Daemon, everything: EventColumns
+) -> None:
+    daemon.agent().store(1, everything)
+    path = written(tmp_path / "events.jsonl", everything)
+    for output in ("json", "timeline", "tree"):
+        here = peerwatch("replay", path, "--output", output)
+        assert here.stdout == peerwatch("replay", "--output", output, server=daemon.address).stdout
+    assert peerwatch("replay", path, "--output", "json").stdout.encode() == path.read_bytes()
 
 
 def test_speed_keeps_the_distances(peerwatch: Command, tmp_path: Path, events: Events) -> None:

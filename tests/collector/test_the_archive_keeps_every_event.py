@@ -1,15 +1,18 @@
-import ipaddress
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from collector_harness import Events
-from hypothesis import given, settings, strategies as st
+from harness.tables import tables
+from hypothesis import given, settings
 from peerwatch import jsonlines, wire
-from peerwatch.columns import ColumnsBuilder, EventColumns, Peer
-from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
+from peerwatch.columns import ColumnsBuilder, EventColumns
+from peerwatch.subjects import Subject
 from peerwatch.v1 import ingest_pb2
 
 from collector.archive.decode import from_arrow
@@ -22,63 +25,6 @@ from collector.state import State
 
 HOUR = 3600 * 10**9
 BASE = 472_222 * HOUR
-
-text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-texts = st.lists(text, max_size=4)
-time = st.integers(1, 2**62)
-number = st.integers(0, 2**32 - 1)
-pairs = st.dictionaries(text, text, max_size=3).map(lambda each: tuple(sorted(each.items())))
-workloads = st.builds(Workload, text, text)
-subjects = st.builds(
-    Subject,
-    text,
-    text,
-    st.builds(Pod, text, text, text, text, workloads, text, st.just(0) | time, text, pairs, pairs),
-    st.builds(Container, text, st.sampled_from(ContainerKind), text, text, text, st.just(0) | time),
-)
-addresses = st.ip_addresses().map(
-    lambda each: each.packed if each.version == 6 else ipaddress.IPv6Address(f"::ffff:{each}").packed
-)
-
-
-@st.composite
-def tables(draw: st.DrawFn) -> EventColumns:
-    builder = ColumnsBuilder()
-    whose = [builder.subject(each) for each in draw(st.lists(subjects, min_size=1, max_size=3))]
-    for kind in draw(st.lists(st.sampled_from(["exec", "connect", "loss"]), max_size=8)):
-        subject, moment = draw(st.sampled_from(whose)), draw(time)
-        if kind == "loss":
-            builder.loss(moment, subject, reason=draw(text), count=draw(number), begin=draw(time), end=draw(time))
-            continue
-        process = builder.process(
-            pid=draw(number),
-            start_time=draw(time),
-            exe=draw(text),
-            args=draw(texts),
-            cwd=draw(text),
-            uid=draw(number),
-            parent_pid=draw(number),
-            parent_start_time=draw(st.just(0) | time),
-            parent_exe=draw(text),
-            ancestors=draw(texts),
-            flags=draw(st.integers(0, 63).map(lambda bits: bits << 1)) | draw(st.sampled_from([0, 1 << 31])),
-        )
-        if kind == "exec":
-            builder.exec(moment, subject, process)
-        else:
-            builder.connect(
-                moment,
-                subject,
-                process,
-                protocol=draw(st.integers(0, 2)),
-                address=draw(addresses),
-                port=draw(st.integers(0, 65_535)),
-                result=draw(st.integers(0, 6)),
-                count=draw(st.integers(1, 2**32 - 1)),
-                last_time=draw(time),
-                peer=builder.peer(draw(st.none() | st.builds(Peer, text, workloads))),
-            )
-    return builder.build()
 
 
 def lines(table: EventColumns) -> list[bytes]:
@@ -95,6 +41,22 @@ def test_every_event_survives_the_arrow_table(table: EventColumns) -> None:
 @given(tables())
 def test_every_event_survives_the_messages_of_a_replay(table: EventColumns) -> None:
     assert lines(events_from_proto(events_to_proto(table))) == lines(table)
+
+
+LATER = (
+    "gid",
+    "effective_uid",
+    "effective_gid",
+    "capabilities",
+    "gained_capabilities",
+    "script",
+    "ancestor_pids",
+    "ancestor_start_times",
+    "exit_code",
+    "exit_signal",
+    "lifetime_ns",
+)
+"""Columns that the first version did not write."""
 
 
 class Store:
@@ -207,3 +169,76 @@ def test_a_clock_that_runs_wild_makes_a_bounded_number_of_files(store: Store, ev
 def test_an_empty_archive_has_no_events(store: Store) -> None:
     assert store.scan() == []
     assert len(EventColumns.concatenate([])) == 0
+
+
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    pq.write_table(change(pq.ParquetFile(path).read()), path)
+
+
+def test_files_of_the_first_version_are_read_with_the_defaults_of_the_contract(store: Store, events: Events) -> None:
+    table = events.table(begin=BASE)
+    store.append(table)
+    store.seal()
+    (path,) = store.files.rglob("*.parquet")
+
+    def older(stored: pa.Table) -> pa.Table:
+        execs = pc.equal(stored.column("kind"), "EXEC")
+        for name in ("count", "last_time"):  # an exec had none
+            column = stored.column(name)
+            stored = stored.set_column(stored.schema.get_field_index(name), name, pc.if_else(execs, None, column))
+        return stored.drop_columns(LATER)
+
+    rewrite(path, older)
+
+    assert merged(store.scan()) == lines(table)
+
+
+def test_kinds_of_a_newer_version_are_left_out(store: Store, events: Events) -> None:
+    table = events.table(begin=BASE)
+    store.append(table)
+    store.seal()
+    (path,) = store.files.rglob("*.parquet")
+
+    def newer(stored: pa.Table) -> pa.Table:
+        names = ["SPAWN" if kind == "CONNECT" else kind for kind in stored.column("kind").to_pylist()]
+        place = stored.schema.get_field_index("kind")
+        return stored.set_column(place, stored.schema.field("kind"), pa.array(names).dictionary_encode())
+
+    rewrite(path, newer)
+
+    assert merged(store.scan()) == [line for line in lines(table) if b'"connect"' not in line]
+
+
+def test_any_tool_can_ask_the_files_what_happened(store: Store, events: Events) -> None:
+    builder = ColumnsBuilder()
+    subject = builder.subject(events.subject())
+    process = builder.process(
+        pid=7,
+        exe="/bin/dash",
+        script="/app/x.sh",
+        ancestors=["/sbin/tini"],
+        ancestor_ids=[(1, BASE)],
+        gained_capabilities=1 << 13,
+    )
+    address = bytes(10) + b"\xff\xff\x0a\x00\x00\x09"
+    builder.exec(BASE + 1, subject, process, count=17)
+    builder.listen(BASE + 2, subject, process, protocol=1, address=bytes(16), port=80)
+    builder.accept(BASE + 3, subject, process, protocol=1, address=address, port=80, count=3)
+    builder.exit(BASE + 4, subject, process, code=0, signal=9, lifetime=5, count=2)
+    store.append(builder.build())
+    store.seal()
+    (path,) = store.files.rglob("*.parquet")
+
+    stored = pq.ParquetFile(path).read()
+    rows = stored.drop_columns([field.name for field in stored.schema if "timestamp" in str(field.type)]).to_pylist()
+
+    assert [(row["kind"], row["count"], row["address"], row["port"]) for row in rows] == [
+        ("EXEC", 17, None, None),
+        ("LISTEN", None, "::", 80),
+        ("ACCEPT", 3, "10.0.0.9", 80),
+        ("EXIT", 2, None, None),
+    ]
+    assert (rows[3]["exit_code"], rows[3]["exit_signal"], rows[3]["lifetime_ns"]) == (0, 9, 5)
+    assert {(row["script"], tuple(row["ancestor_pids"]), row["capabilities"], row["gained_capabilities"]) for row in rows} == {
+        ("/app/x.sh", (1,), None, 1 << 13)
+    }

@@ -30,13 +30,37 @@ CONNECT = EXEC.replace(
     '"lastTime": "2026-11-21T10:00:00.900Z", '
     '"peer": {"namespace": "shop", "workload": {"kind": "StatefulSet", "name": "db"}}}',
 )
+# What came later, each with all of its fields.
+FOLDED = EXEC.replace('"exec": {}', '"exec": {"count": 17, "lastTime": "2026-11-21T10:00:01.100Z"}')
+EXIT = EXEC.replace(
+    '"exec": {}',
+    '"exit": {"code": 3, "signal": 9, "lifetime": "1.500s", "count": 2, "lastTime": "2026-11-21T10:00:01.100Z"}',
+)
+LISTEN = EXEC.replace('"exec": {}', '"listen": {"protocol": "TCP", "address": "0.0.0.0", "port": 8080}')
+ACCEPT = CONNECT.replace('"connect"', '"accept"').replace('"result": "OK", ', "")
+PRIVILEGED = EXEC.replace(
+    '"flags"',
+    '"gid": 50, "effectiveUid": 0, "effectiveGid": 51, "script": "/app/dump.sh", "capabilities": "0000000000002000", '
+    '"gainedCapabilities": ["CAP_NET_RAW", "CAP_63"], '
+    '"ancestorIds": [{"pid": 1, "startTime": "2026-11-21T09:12:03Z"}], "flags"',
+)
+EXAMPLES = {
+    "exec": EXEC,
+    "connect": CONNECT,
+    "folded": FOLDED,
+    "exit": EXIT,
+    "listen": LISTEN,
+    "accept": ACCEPT,
+    "privileged": PRIVILEGED,
+    "canary": EXEC.replace("UPPER_LAYER", "CANARY"),
+}
 
 
 def one_line(text: str) -> bytes:
     return " ".join(text.split()).encode()
 
 
-@pytest.mark.parametrize("text", [EXEC, CONNECT], ids=["exec", "connect"])
+@pytest.mark.parametrize("text", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_contract_s_examples_are_written_as_they_were_read(text: str) -> None:
     (table,) = jsonlines.read([one_line(text)])
 
@@ -67,16 +91,26 @@ def test_protobuf_reads_what_we_write_and_we_read_what_protobuf_writes(table: Ev
         (b'{"time": "0001-01-01T00:00:00Z", "exec": {}}', "before 1678"),
         (b'{"time": "9999-12-31T23:59:59Z", "exec": {}}', "after 2261"),
         (b'{"time": null, "exec": {}}', "needs a time"),
-        (b'{"time": "2026-11-21T10:00:00Z", "exec": null}', "exec, connect or loss"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": null}', "exec, connect, exit, listen, accept or loss"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"pid": "' + b"9" * 5000 + b'"}}', "pid"),
-        (b'{"time": "2026-11-21T10:00:00Z"}', "exec, connect or loss"),
-        (b'{"time": "2026-11-21T10:00:00Z", "foo": 1}', "exec, connect or loss"),
+        (b'{"time": "2026-11-21T10:00:00Z"}', "exec, connect, exit, listen, accept or loss"),
+        (b'{"time": "2026-11-21T10:00:00Z", "foo": 1}', "exec, connect, exit, listen, accept or loss"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": 1}', "exec must be an object"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"pid": -1}}', "pid"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"args": "ls"}}', "args must be a list"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "pod": {"labels": {"a": 1}}}', "labels"),
         (b'{"time": "2026-11-21T10:00:00Z", "connect": {"address": "localhost"}}', "no IP address"),
         (b'{"time": "2026-11-21T10:00:00Z", "connect": {"address": "::1", "port": 70000}}', "port"),
+        (b'{"time": "2026-11-21T10:00:00Z", "listen": {"protocol": "TCP"}}', "listen.address is no IP address"),
+        (b'{"time": "2026-11-21T10:00:00Z", "accept": {"address": "::1", "count": -1}}', "count"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {"lastTime": 5}}', "lastTime"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exit": {"lifetime": 5}}', "lifetime must be a string"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exit": {"lifetime": "1h"}}', "lifetime: not a duration"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exit": {"lifetime": "999999999999s"}}', "more than 292 years"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"capabilities": "0x1"}}', "hexadecimal"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"effectiveUid": -1}}', "effectiveUid"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"ancestorIds": [1]}}', "list of objects"),
+        (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "process": {"flags": {}}}', "flags must be a list"),
         (b'{"time": "2026-11-21T10:00:00Z", "exec": {}, "cwd": "' + b"x" * (1 << 20) + b'"}', "longer than"),
     ],
 )
@@ -101,7 +135,8 @@ def test_unknown_fields_values_and_kinds_do_no_harm() -> None:
     event["new"] = {"a": 1}
     event["container"]["kind"] = "NEW"
     event["process"]["flags"] += ["NEW"]
-    other = {"time": event["time"], "process": event["process"], "exit": {"code": 1}}
+    event["process"]["gainedCapabilities"] = ["CAP_NEW"]
+    other = {"time": event["time"], "process": event["process"], "new": {"code": 1}}
     reader = jsonlines.Reader()
 
     (table,) = reader.read([json.dumps(event).encode(), json.dumps(other).encode()])
@@ -110,6 +145,7 @@ def test_unknown_fields_values_and_kinds_do_no_harm() -> None:
     written = json.loads(next(jsonlines.write(table)))
     assert "kind" not in written["container"]
     assert written["process"]["flags"] == ["UPPER_LAYER"]
+    assert "gainedCapabilities" not in written["process"]
 
 
 @given(st.integers(0, 4_000_000_000 * 10**9))
@@ -129,6 +165,82 @@ def test_times_survive_their_text(time: int) -> None:
 )
 def test_times_with_offsets(text: str, time: int) -> None:
     assert jsonlines.parse_time(text) == time
+
+
+@given(st.integers(-(2**63), 2**63))
+def test_durations_survive_their_text(duration: int) -> None:
+    assert jsonlines.parse_duration(jsonlines.format_duration(duration)) == duration
+
+
+# Where one part of a line ends and another begins.
+SEAMS = [
+    b'"',
+    b"{",
+    b"}",
+    b",",
+    b'},"exec":{',
+    b',"process":{',
+    b'"time":"',
+    b'{"time":"',
+    b'\\"',
+    b"\\",
+    b'"pod":{},',
+    b"null",
+    b"\xff",
+]
+
+
+@given(tables(), st.data())
+def test_a_line_means_what_it_means_however_it_is_read(table: EventColumns, data: st.DataObject) -> None:
+    for line in jsonlines.write(table):
+        spoiled = bytearray(line)
+        for _ in range(data.draw(st.integers(0, 3))):
+            at = data.draw(st.integers(0, len(spoiled)))
+            spoiled[at : at + data.draw(st.integers(0, 3))] = data.draw(st.sampled_from(SEAMS))
+
+        # A line that begins with a space is none of ours: it is parsed as a whole.
+        assert outcome(bytes(spoiled)) == outcome(b" " + spoiled)
+
+
+AT = b'{"time":"2026-11-21T10:00:00Z"'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        AT + b',"process":{"pid":1},"exec":{},"pod":{"name":"late"}}',
+        AT + b',"process":{"pid":1},"exec":{"count":3},"pod":{"name":"late"}}',
+        AT + b',"process":{"pid":1},"exec":{"count":3},"exec":{}}',
+        AT + b',"process":{"pid":1},"exec":{"count":3},"time":"2026-11-21T10:00:09Z"}',
+        AT + b',"time":"2026-11-21T10:00:09Z","process":{"pid":1},"exec":{}}',
+        AT + b',"exec":{"count":3},"process":{"pid":1},"listen":{"address":"::1"}}',
+        AT + b',"exec":null,"process":{"pid":1},"listen":{"address":"::1"}}',
+        AT + b',"process":{"pid":2},"node":"n","process":{"pid":1},"exec":{}}',
+        AT + b',"process":{"pid":1},"process":{"pid":2},"exec":{}}',
+        AT + b',"pod":{"name":"a","process":{"pid":1},"exec":{}},"exec":{"count":3}}',
+        AT + b',"new":{"process":{"pid":1},"exec":{}}}',
+        AT + b',"new":1,"process":{"pid":1},"exec":{}}',
+        AT + b',"process":{"pid":1,"new":{"a":{},"exec":{}}},"listen":{"address":"::1"}}',
+        AT + b',"process":{"args":["},\\"exec\\":{"]},"exec":{}}',
+        AT + b',"process":{"pid":1},"exec":{}}}',
+        AT + b',"process":{"pid":1},"exec":{}} {}',
+        AT + b',"process":{"pid":1},"exec":{}',
+        AT + b' ,"process":{"pid":1},"exec":{}}',
+        AT + b'"process":{"pid":1},"exec":{}}',
+        AT + b',"process":{"pid":-1},"exec":{}}',
+        AT.replace(b"2026", b"\\u0032026") + b',"process":{"pid":1},"exec":{}}',
+        AT.replace(b"2026", b"\xff026") + b',"process":{"pid":1},"exec":{}}',
+    ],
+)
+def test_a_line_that_is_almost_ours_is_read_as_what_it_is(line: bytes) -> None:
+    assert outcome(line) == outcome(b" " + line)
+
+
+def outcome(line: bytes) -> list[bytes] | None:
+    try:
+        return [written for part in jsonlines.read([line]) for written in jsonlines.write(part)]
+    except jsonlines.BadLineError:
+        return None
 
 
 @given(

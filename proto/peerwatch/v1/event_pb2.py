@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18peerwatch/v1/event.proto\x12\x0cpeerwatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbe\x02\n\x05\x45vent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.peerwatch.v1.Pod\x12*\n\tcontainer\x18\x05 \x01(\x0b\x32\x17.peerwatch.v1.Container\x12&\n\x07process\x18\x06 \x01(\x0b\x32\x15.peerwatch.v1.Process\x12\"\n\x04\x65xec\x18\x07 \x01(\x0b\x32\x12.peerwatch.v1.ExecH\x00\x12(\n\x07\x63onnect\x18\x08 \x01(\x0b\x32\x15.peerwatch.v1.ConnectH\x00\x12\"\n\x04loss\x18\t \x01(\x0b\x32\x12.peerwatch.v1.LossH\x00\x42\x06\n\x04kind\"&\n\x08Workload\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x8f\x03\n\x03Pod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\n\n\x02ip\x18\x04 \x01(\t\x12(\n\x08workload\x18\x05 \x01(\x0b\x32\x16.peerwatch.v1.Workload\x12\x10\n\x08revision\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fservice_account\x18\x08 \x01(\t\x12-\n\x06labels\x18\t \x03(\x0b\x32\x1d.peerwatch.v1.Pod.LabelsEntry\x12\x37\n\x0b\x61nnotations\x18\n \x03(\x0b\x32\".peerwatch.v1.Pod.AnnotationsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf3\x01\n\tContainer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.peerwatch.v1.Container.Kind\x12\n\n\x02id\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x07\n\x03\x41PP\x10\x01\x12\x08\n\x04INIT\x10\x02\x12\x0b\n\x07SIDECAR\x10\x03\x12\r\n\tEPHEMERAL\x10\x04\"\xca\x03\n\x07Process\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x65xe\x18\x03 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x04 \x03(\t\x12\x0b\n\x03\x63wd\x18\x05 \x01(\t\x12\x0b\n\x03uid\x18\x06 \x01(\r\x12,\n\x06parent\x18\x07 \x01(\x0b\x32\x1c.peerwatch.v1.Process.Parent\x12\x11\n\tancestors\x18\x08 \x03(\t\x12)\n\x05\x66lags\x18\t \x03(\x0e\x32\x1a.peerwatch.v1.Process.Flag\x12\x16\n\x0e\x61rgs_truncated\x18\n \x01(\x08\x1aR\n\x06Parent\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03\x65xe\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x04\x46lag\x12\x14\n\x10\x46LAG_UNSPECIFIED\x10\x00\x12\x0f\n\x0bUPPER_LAYER\x10\x01\x12\t\n\x05MEMFD\x10\x02\x12\x10\n\x0cSTDIO_SOCKET\x10\x03\x12\x07\n\x03TTY\x10\x04\x12\x0c\n\x08INJECTED\x10\x05\x12\x12\n\x0eHOST_NAMESPACE\x10\x06\"\x06\n\x04\x45xec\"\xde\x03\n\x07\x43onnect\x12\x30\n\x08protocol\x18\x01 \x01(\x0e\x32\x1e.peerwatch.v1.Connect.Protocol\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12,\n\x06result\x18\x04 \x01(\x0e\x32\x1c.peerwatch.v1.Connect.Result\x12\r\n\x05\x63ount\x18\x05 \x01(\r\x12-\n\tlast_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04peer\x18\x07 \x01(\x0b\x32\x1a.peerwatch.v1.Connect.Peer\x1a\x43\n\x04Peer\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x08workload\x18\x02 \x01(\x0b\x32\x16.peerwatch.v1.Workload\"6\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x07\n\x03TCP\x10\x01\x12\x07\n\x03UDP\x10\x02\"o\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x06\n\x02OK\x10\x01\x12\x0f\n\x0bIN_PROGRESS\x10\x02\x12\x0b\n\x07REFUSED\x10\x03\x12\x0b\n\x07TIMEOUT\x10\x04\x12\x0f\n\x0bUNREACHABLE\x10\x05\x12\t\n\x05\x45RROR\x10\x06\"w\n\x04Loss\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12(\n\x04\x66rom\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18peerwatch/v1/event.proto\x12\x0cpeerwatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x03\n\x05\x45vent\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63luster\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.peerwatch.v1.Pod\x12*\n\tcontainer\x18\x05 \x01(\x0b\x32\x17.peerwatch.v1.Container\x12&\n\x07process\x18\x06 \x01(\x0b\x32\x15.peerwatch.v1.Process\x12\"\n\x04\x65xec\x18\x07 \x01(\x0b\x32\x12.peerwatch.v1.ExecH\x00\x12(\n\x07\x63onnect\x18\x08 \x01(\x0b\x32\x15.peerwatch.v1.ConnectH\x00\x12\"\n\x04loss\x18\t \x01(\x0b\x32\x12.peerwatch.v1.LossH\x00\x12\"\n\x04\x65xit\x18\n \x01(\x0b\x32\x12.peerwatch.v1.ExitH\x00\x12&\n\x06listen\x18\x0b \x01(\x0b\x32\x14.peerwatch.v1.ListenH\x00\x12&\n\x06\x61\x63\x63\x65pt\x18\x0c \x01(\x0b\x32\x14.peerwatch.v1.AcceptH\x00\x42\x06\n\x04kind\"&\n\x08Workload\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x8f\x03\n\x03Pod\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\x12\n\n\x02ip\x18\x04 \x01(\t\x12(\n\x08workload\x18\x05 \x01(\x0b\x32\x16.peerwatch.v1.Workload\x12\x10\n\x08revision\x18\x06 \x01(\t\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fservice_account\x18\x08 \x01(\t\x12-\n\x06labels\x18\t \x03(\x0b\x32\x1d.peerwatch.v1.Pod.LabelsEntry\x12\x37\n\x0b\x61nnotations\x18\n \x03(\x0b\x32\".peerwatch.v1.Pod.AnnotationsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf3\x01\n\tContainer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x04kind\x18\x02 \x01(\x0e\x32\x1c.peerwatch.v1.Container.Kind\x12\n\n\x02id\x18\x03 \x01(\t\x12\r\n\x05image\x18\x04 \x01(\t\x12\x14\n\x0cimage_digest\x18\x05 \x01(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x07\n\x03\x41PP\x10\x01\x12\x08\n\x04INIT\x10\x02\x12\x0b\n\x07SIDECAR\x10\x03\x12\r\n\tEPHEMERAL\x10\x04\"\x82\x06\n\x07Process\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03\x65xe\x18\x03 \x01(\t\x12\x0c\n\x04\x61rgs\x18\x04 \x03(\t\x12\x0b\n\x03\x63wd\x18\x05 \x01(\t\x12\x0b\n\x03uid\x18\x06 \x01(\r\x12,\n\x06parent\x18\x07 \x01(\x0b\x32\x1c.peerwatch.v1.Process.Parent\x12\x11\n\tancestors\x18\x08 \x03(\t\x12)\n\x05\x66lags\x18\t \x03(\x0e\x32\x1a.peerwatch.v1.Process.Flag\x12\x16\n\x0e\x61rgs_truncated\x18\n \x01(\x08\x12\x0b\n\x03gid\x18\x0b \x01(\r\x12\x1a\n\reffective_uid\x18\x0c \x01(\rH\x00\x88\x01\x01\x12\x1a\n\reffective_gid\x18\r \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06script\x18\x0e \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x0f \x01(\t\x12\x1b\n\x13gained_capabilities\x18\x10 \x03(\t\x12\x34\n\x0c\x61ncestor_ids\x18\x11 \x03(\x0b\x32\x1e.peerwatch.v1.Process.Ancestor\x1aR\n\x06Parent\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12\x0b\n\x03\x65xe\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aG\n\x08\x41ncestor\x12\x0b\n\x03pid\x18\x01 \x01(\r\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x81\x01\n\x04\x46lag\x12\x14\n\x10\x46LAG_UNSPECIFIED\x10\x00\x12\x0f\n\x0bUPPER_LAYER\x10\x01\x12\t\n\x05MEMFD\x10\x02\x12\x10\n\x0cSTDIO_SOCKET\x10\x03\x12\x07\n\x03TTY\x10\x04\x12\x0c\n\x08INJECTED\x10\x05\x12\x12\n\x0eHOST_NAMESPACE\x10\x06\x12\n\n\x06\x43\x41NARY\x10\x07\x42\x10\n\x0e_effective_uidB\x10\n\x0e_effective_gid\"D\n\x04\x45xec\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12-\n\tlast_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x03\n\x07\x43onnect\x12\x30\n\x08protocol\x18\x01 \x01(\x0e\x32\x1e.peerwatch.v1.Connect.Protocol\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12,\n\x06result\x18\x04 \x01(\x0e\x32\x1c.peerwatch.v1.Connect.Result\x12\r\n\x05\x63ount\x18\x05 \x01(\r\x12-\n\tlast_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04peer\x18\x07 \x01(\x0b\x32\x1a.peerwatch.v1.Connect.Peer\x1a\x43\n\x04Peer\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12(\n\x08workload\x18\x02 \x01(\x0b\x32\x16.peerwatch.v1.Workload\"6\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x07\n\x03TCP\x10\x01\x12\x07\n\x03UDP\x10\x02\"o\n\x06Result\x12\x16\n\x12RESULT_UNSPECIFIED\x10\x00\x12\x06\n\x02OK\x10\x01\x12\x0f\n\x0bIN_PROGRESS\x10\x02\x12\x0b\n\x07REFUSED\x10\x03\x12\x0b\n\x07TIMEOUT\x10\x04\x12\x0f\n\x0bUNREACHABLE\x10\x05\x12\t\n\x05\x45RROR\x10\x06\"\x8f\x01\n\x04\x45xit\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0e\n\x06signal\x18\x02 \x01(\r\x12+\n\x08lifetime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12-\n\tlast_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x06Listen\x12\x30\n\x08protocol\x18\x01 \x01(\x0e\x32\x1e.peerwatch.v1.Connect.Protocol\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\"\xc1\x01\n\x06\x41\x63\x63\x65pt\x12\x30\n\x08protocol\x18\x01 \x01(\x0e\x32\x1e.peerwatch.v1.Connect.Protocol\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04port\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12-\n\tlast_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x04peer\x18\x06 \x01(\x0b\x32\x1a.peerwatch.v1.Connect.Peer\"w\n\x04Loss\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12(\n\x04\x66rom\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,36 +37,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POD_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_POD_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_POD_ANNOTATIONSENTRY']._serialized_options = b'8\001'
-  _globals['_EVENT']._serialized_start=76
-  _globals['_EVENT']._serialized_end=394
-  _globals['_WORKLOAD']._serialized_start=396
-  _globals['_WORKLOAD']._serialized_end=434
-  _globals['_POD']._serialized_start=437
-  _globals['_POD']._serialized_end=836
-  _globals['_POD_LABELSENTRY']._serialized_start=739
-  _globals['_POD_LABELSENTRY']._serialized_end=784
-  _globals['_POD_ANNOTATIONSENTRY']._serialized_start=786
-  _globals['_POD_ANNOTATIONSENTRY']._serialized_end=836
-  _globals['_CONTAINER']._serialized_start=839
-  _globals['_CONTAINER']._serialized_end=1082
-  _globals['_CONTAINER_KIND']._serialized_start=1007
-  _globals['_CONTAINER_KIND']._serialized_end=1082
-  _globals['_PROCESS']._serialized_start=1085
-  _globals['_PROCESS']._serialized_end=1543
-  _globals['_PROCESS_PARENT']._serialized_start=1342
-  _globals['_PROCESS_PARENT']._serialized_end=1424
-  _globals['_PROCESS_FLAG']._serialized_start=1426
-  _globals['_PROCESS_FLAG']._serialized_end=1543
-  _globals['_EXEC']._serialized_start=1545
-  _globals['_EXEC']._serialized_end=1551
-  _globals['_CONNECT']._serialized_start=1554
-  _globals['_CONNECT']._serialized_end=2032
-  _globals['_CONNECT_PEER']._serialized_start=1796
-  _globals['_CONNECT_PEER']._serialized_end=1863
-  _globals['_CONNECT_PROTOCOL']._serialized_start=1865
-  _globals['_CONNECT_PROTOCOL']._serialized_end=1919
-  _globals['_CONNECT_RESULT']._serialized_start=1921
-  _globals['_CONNECT_RESULT']._serialized_end=2032
-  _globals['_LOSS']._serialized_start=2034
-  _globals['_LOSS']._serialized_end=2153
+  _globals['_EVENT']._serialized_start=108
+  _globals['_EVENT']._serialized_end=542
+  _globals['_WORKLOAD']._serialized_start=544
+  _globals['_WORKLOAD']._serialized_end=582
+  _globals['_POD']._serialized_start=585
+  _globals['_POD']._serialized_end=984
+  _globals['_POD_LABELSENTRY']._serialized_start=887
+  _globals['_POD_LABELSENTRY']._serialized_end=932
+  _globals['_POD_ANNOTATIONSENTRY']._serialized_start=934
+  _globals['_POD_ANNOTATIONSENTRY']._serialized_end=984
+  _globals['_CONTAINER']._serialized_start=987
+  _globals['_CONTAINER']._serialized_end=1230
+  _globals['_CONTAINER_KIND']._serialized_start=1155
+  _globals['_CONTAINER_KIND']._serialized_end=1230
+  _globals['_PROCESS']._serialized_start=1233
+  _globals['_PROCESS']._serialized_end=2003
+  _globals['_PROCESS_PARENT']._serialized_start=1680
+  _globals['_PROCESS_PARENT']._serialized_end=1762
+  _globals['_PROCESS_ANCESTOR']._serialized_start=1764
+  _globals['_PROCESS_ANCESTOR']._serialized_end=1835
+  _globals['_PROCESS_FLAG']._serialized_start=1838
+  _globals['_PROCESS_FLAG']._serialized_end=1967
+  _globals['_EXEC']._serialized_start=2005
+  _globals['_EXEC']._serialized_end=2073
+  _globals['_CONNECT']._serialized_start=2076
+  _globals['_CONNECT']._serialized_end=2554
+  _globals['_CONNECT_PEER']._serialized_start=2318
+  _globals['_CONNECT_PEER']._serialized_end=2385
+  _globals['_CONNECT_PROTOCOL']._serialized_start=2387
+  _globals['_CONNECT_PROTOCOL']._serialized_end=2441
+  _globals['_CONNECT_RESULT']._serialized_start=2443
+  _globals['_CONNECT_RESULT']._serialized_end=2554
+  _globals['_EXIT']._serialized_start=2557
+  _globals['_EXIT']._serialized_end=2700
+  _globals['_LISTEN']._serialized_start=2702
+  _globals['_LISTEN']._serialized_end=2791
+  _globals['_ACCEPT']._serialized_start=2794
+  _globals['_ACCEPT']._serialized_end=2987
+  _globals['_LOSS']._serialized_start=2989
+  _globals['_LOSS']._serialized_end=3108
 # @@protoc_insertion_point(module_scope)

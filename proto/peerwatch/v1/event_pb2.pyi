@@ -7,6 +7,7 @@ import, export and recording; field names and enum values below are that contrac
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -37,6 +38,9 @@ class Event(_message.Message):
     EXEC_FIELD_NUMBER: _builtins.int
     CONNECT_FIELD_NUMBER: _builtins.int
     LOSS_FIELD_NUMBER: _builtins.int
+    EXIT_FIELD_NUMBER: _builtins.int
+    LISTEN_FIELD_NUMBER: _builtins.int
+    ACCEPT_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     @_builtins.property
@@ -57,6 +61,12 @@ class Event(_message.Message):
     def loss(self) -> Global___Loss:
         """Events that the node knows it lost, in the stream at the place where they are missing."""
 
+    @_builtins.property
+    def exit(self) -> Global___Exit: ...
+    @_builtins.property
+    def listen(self) -> Global___Listen: ...
+    @_builtins.property
+    def accept(self) -> Global___Accept: ...
     def __init__(
         self,
         *,
@@ -69,12 +79,15 @@ class Event(_message.Message):
         exec: Global___Exec | None = ...,
         connect: Global___Connect | None = ...,
         loss: Global___Loss | None = ...,
+        exit: Global___Exit | None = ...,
+        listen: Global___Listen | None = ...,
+        accept: Global___Accept | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connect", b"connect", "container", b"container", "exec", b"exec", "kind", b"kind", "loss", b"loss", "pod", b"pod", "process", b"process", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "connect", b"connect", "container", b"container", "exec", b"exec", "exit", b"exit", "kind", b"kind", "listen", b"listen", "loss", b"loss", "pod", b"pod", "process", b"process", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "connect", b"connect", "container", b"container", "exec", b"exec", "kind", b"kind", "loss", b"loss", "node", b"node", "pod", b"pod", "process", b"process", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "cluster", b"cluster", "connect", b"connect", "container", b"container", "exec", b"exec", "exit", b"exit", "kind", b"kind", "listen", b"listen", "loss", b"loss", "node", b"node", "pod", b"pod", "process", b"process", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["exec", "connect", "loss"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["exec", "connect", "loss", "exit", "listen", "accept"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -273,6 +286,8 @@ class Process(_message.Message):
         INJECTED: Process._Flag.ValueType  # 5
         """Not a descendant of the container's first process: kubectl exec, probes, hooks."""
         HOST_NAMESPACE: Process._Flag.ValueType  # 6
+        CANARY: Process._Flag.ValueType  # 7
+        """The agent's own probe of capture, end to end: no behaviour of anybody."""
 
     class Flag(_Flag, metaclass=_FlagEnumTypeWrapper): ...
     FLAG_UNSPECIFIED: Process.Flag.ValueType  # 0
@@ -286,6 +301,8 @@ class Process(_message.Message):
     INJECTED: Process.Flag.ValueType  # 5
     """Not a descendant of the container's first process: kubectl exec, probes, hooks."""
     HOST_NAMESPACE: Process.Flag.ValueType  # 6
+    CANARY: Process.Flag.ValueType  # 7
+    """The agent's own probe of capture, end to end: no behaviour of anybody."""
 
     @_typing.final
     class Parent(_message.Message):
@@ -311,6 +328,29 @@ class Process(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Ancestor(_message.Message):
+        """A process by its identity; its executable stands in `ancestors`."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PID_FIELD_NUMBER: _builtins.int
+        START_TIME_FIELD_NUMBER: _builtins.int
+        pid: _builtins.int
+        @_builtins.property
+        def start_time(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            pid: _builtins.int = ...,
+            start_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["pid", b"pid", "start_time", b"start_time"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PID_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     EXE_FIELD_NUMBER: _builtins.int
@@ -321,6 +361,13 @@ class Process(_message.Message):
     ANCESTORS_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
     ARGS_TRUNCATED_FIELD_NUMBER: _builtins.int
+    GID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_UID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_GID_FIELD_NUMBER: _builtins.int
+    SCRIPT_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    GAINED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    ANCESTOR_IDS_FIELD_NUMBER: _builtins.int
     pid: _builtins.int
     """As the node sees it."""
     exe: _builtins.str
@@ -329,6 +376,14 @@ class Process(_message.Message):
     uid: _builtins.int
     args_truncated: _builtins.bool
     """`args` is not all of them: the list was longer than what a record carries."""
+    gid: _builtins.int
+    effective_uid: _builtins.int
+    """Whose rights it has; written where they differ from `uid` and `gid`, and absent means that they are the same."""
+    effective_gid: _builtins.int
+    script: _builtins.str
+    """The script that was executed, when `exe` is its interpreter; empty otherwise."""
+    capabilities: _builtins.str
+    """The effective set as /proc/<pid>/status writes it, 16 hexadecimal digits; empty means not recorded."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -341,6 +396,14 @@ class Process(_message.Message):
 
     @_builtins.property
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___Process.Flag.ValueType]: ...
+    @_builtins.property
+    def gained_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names (CAP_NET_RAW, …) of the effective capabilities that this exec added to those of the image before."""
+
+    @_builtins.property
+    def ancestor_ids(self) -> _containers.RepeatedCompositeFieldContainer[Global___Process.Ancestor]:
+        """The i-th is who `ancestors[i]` was; empty where it was not recorded."""
+
     def __init__(
         self,
         *,
@@ -354,12 +417,26 @@ class Process(_message.Message):
         ancestors: _abc.Iterable[_builtins.str] | None = ...,
         flags: _abc.Iterable[Global___Process.Flag.ValueType] | None = ...,
         args_truncated: _builtins.bool = ...,
+        gid: _builtins.int = ...,
+        effective_uid: _builtins.int | None = ...,
+        effective_gid: _builtins.int | None = ...,
+        script: _builtins.str = ...,
+        capabilities: _builtins.str = ...,
+        gained_capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        ancestor_ids: _abc.Iterable[Global___Process.Ancestor] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_effective_gid", b"_effective_gid", "_effective_uid", b"_effective_uid", "effective_gid", b"effective_gid", "effective_uid", b"effective_uid", "parent", b"parent", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "args", b"args", "args_truncated", b"args_truncated", "cwd", b"cwd", "exe", b"exe", "flags", b"flags", "parent", b"parent", "pid", b"pid", "start_time", b"start_time", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_gid", b"_effective_gid", "_effective_uid", b"_effective_uid", "ancestor_ids", b"ancestor_ids", "ancestors", b"ancestors", "args", b"args", "args_truncated", b"args_truncated", "capabilities", b"capabilities", "cwd", b"cwd", "effective_gid", b"effective_gid", "effective_uid", b"effective_uid", "exe", b"exe", "flags", b"flags", "gained_capabilities", b"gained_capabilities", "gid", b"gid", "parent", b"parent", "pid", b"pid", "script", b"script", "start_time", b"start_time", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__effective_gid: _TypeAlias = _typing.Literal["effective_gid"]  # noqa: Y015
+    _WhichOneofArgType__effective_gid: _TypeAlias = _typing.Literal["_effective_gid", b"_effective_gid"]  # noqa: Y015
+    _WhichOneofReturnType__effective_uid: _TypeAlias = _typing.Literal["effective_uid"]  # noqa: Y015
+    _WhichOneofArgType__effective_uid: _TypeAlias = _typing.Literal["_effective_uid", b"_effective_uid"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__effective_gid) -> _WhichOneofReturnType__effective_gid | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__effective_uid) -> _WhichOneofReturnType__effective_uid | None: ...
 
 Global___Process: _TypeAlias = Process  # noqa: Y015
 
@@ -367,12 +444,23 @@ Global___Process: _TypeAlias = Process  # noqa: Y015
 class Exec(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many identical execs (same parent image, file, arguments, user, flags) this event stands for; 0 means 1."""
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them happened; absent means at the event's own time, here and in all other kinds."""
+
     def __init__(
         self,
+        *,
+        count: _builtins.int = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "last_time", b"last_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -481,6 +569,115 @@ class Connect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Connect: _TypeAlias = Connect  # noqa: Y015
+
+@_typing.final
+class Exit(_message.Message):
+    """A process ended, all of its threads: `process` is the image it ended with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """What it returned; 0 when a signal ended it."""
+    signal: _builtins.int
+    """What ended it; 0 when it ended itself."""
+    count: _builtins.int
+    """How many identical exits (same parent image, file, code, signal) this event stands for; 0 means 1."""
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """From exec to exit, the mean of all `count`; 0 or absent where it is not known."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        signal: _builtins.int = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
+        count: _builtins.int = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time", "lifetime", b"lifetime"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "count", b"count", "last_time", b"last_time", "lifetime", b"lifetime", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Exit: _TypeAlias = Exit  # noqa: Y015
+
+@_typing.final
+class Listen(_message.Message):
+    """A process began to wait for connections."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    protocol: Global___Connect.Protocol.ValueType
+    address: _builtins.str
+    """Where it listens; all zeros: on every address. Text form as in Connect."""
+    port: _builtins.int
+    def __init__(
+        self,
+        *,
+        protocol: Global___Connect.Protocol.ValueType = ...,
+        address: _builtins.str = ...,
+        port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Listen: _TypeAlias = Listen  # noqa: Y015
+
+@_typing.final
+class Accept(_message.Message):
+    """A process took a connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    protocol: Global___Connect.Protocol.ValueType
+    address: _builtins.str
+    """The other side's address, text form as in Connect."""
+    port: _builtins.int
+    """The port on this side, which says what was asked for: a client's own port is an accident."""
+    count: _builtins.int
+    """How many identical accepts (same process image, address, port) this event stands for; 0 means 1."""
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def peer(self) -> Global___Connect.Peer: ...
+    def __init__(
+        self,
+        *,
+        protocol: Global___Connect.Protocol.ValueType = ...,
+        address: _builtins.str = ...,
+        port: _builtins.int = ...,
+        count: _builtins.int = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+        peer: Global___Connect.Peer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_time", b"last_time", "peer", b"peer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "count", b"count", "last_time", b"last_time", "peer", b"peer", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Accept: _TypeAlias = Accept  # noqa: Y015
 
 @_typing.final
 class Loss(_message.Message):

@@ -30,6 +30,9 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_EXEC: _EventKind.ValueType  # 1
     EVENT_KIND_CONNECT: _EventKind.ValueType  # 2
     EVENT_KIND_LOSS: _EventKind.ValueType  # 3
+    EVENT_KIND_EXIT: _EventKind.ValueType  # 4
+    EVENT_KIND_LISTEN: _EventKind.ValueType  # 5
+    EVENT_KIND_ACCEPT: _EventKind.ValueType  # 6
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper): ...
 
@@ -37,6 +40,9 @@ EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
 EVENT_KIND_EXEC: EventKind.ValueType  # 1
 EVENT_KIND_CONNECT: EventKind.ValueType  # 2
 EVENT_KIND_LOSS: EventKind.ValueType  # 3
+EVENT_KIND_EXIT: EventKind.ValueType  # 4
+EVENT_KIND_LISTEN: EventKind.ValueType  # 5
+EVENT_KIND_ACCEPT: EventKind.ValueType  # 6
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final
@@ -162,6 +168,11 @@ class EventColumns(_message.Message):
     PROCESS_FIELD_NUMBER: _builtins.int
     CONNECTS_FIELD_NUMBER: _builtins.int
     LOSSES_FIELD_NUMBER: _builtins.int
+    EXECS_FIELD_NUMBER: _builtins.int
+    EXITS_FIELD_NUMBER: _builtins.int
+    LISTENS_FIELD_NUMBER: _builtins.int
+    ACCEPTS_FIELD_NUMBER: _builtins.int
+    ANCESTOR_IDS_FIELD_NUMBER: _builtins.int
     rows: _builtins.int
     """Number of events."""
     list_offsets: _builtins.bytes
@@ -194,6 +205,18 @@ class EventColumns(_message.Message):
 
     @_builtins.property
     def losses(self) -> Global___LossColumns: ...
+    @_builtins.property
+    def execs(self) -> Global___ExecColumns: ...
+    @_builtins.property
+    def exits(self) -> Global___ExitColumns: ...
+    @_builtins.property
+    def listens(self) -> Global___ListenColumns: ...
+    @_builtins.property
+    def accepts(self) -> Global___AcceptColumns: ...
+    @_builtins.property
+    def ancestor_ids(self) -> Global___AncestorIdColumns:
+        """Who the ancestors of processes were."""
+
     def __init__(
         self,
         *,
@@ -209,10 +232,15 @@ class EventColumns(_message.Message):
         process: _builtins.bytes = ...,
         connects: Global___ConnectColumns | None = ...,
         losses: Global___LossColumns | None = ...,
+        execs: Global___ExecColumns | None = ...,
+        exits: Global___ExitColumns | None = ...,
+        listens: Global___ListenColumns | None = ...,
+        accepts: Global___AcceptColumns | None = ...,
+        ancestor_ids: Global___AncestorIdColumns | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["connects", b"connects", "losses", b"losses", "processes", b"processes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "ancestor_ids", b"ancestor_ids", "connects", b"connects", "execs", b"execs", "exits", b"exits", "listens", b"listens", "losses", b"losses", "processes", b"processes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connects", b"connects", "kind", b"kind", "list_offsets", b"list_offsets", "list_values", b"list_values", "losses", b"losses", "process", b"process", "processes", b"processes", "rows", b"rows", "strings", b"strings", "subject", b"subject", "subjects", b"subjects", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepts", b"accepts", "ancestor_ids", b"ancestor_ids", "connects", b"connects", "execs", b"execs", "exits", b"exits", "kind", b"kind", "list_offsets", b"list_offsets", "list_values", b"list_values", "listens", b"listens", "losses", b"losses", "process", b"process", "processes", b"processes", "rows", b"rows", "strings", b"strings", "subject", b"subject", "subjects", b"subjects", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -265,6 +293,13 @@ class ProcessColumns(_message.Message):
     PARENT_EXE_FIELD_NUMBER: _builtins.int
     ANCESTORS_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    GID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_UID_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_GID_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    GAINED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SCRIPT_FIELD_NUMBER: _builtins.int
+    ANCESTOR_IDS_FIELD_NUMBER: _builtins.int
     pid: _builtins.bytes
     """uint32"""
     start_time: _builtins.bytes
@@ -289,6 +324,24 @@ class ProcessColumns(_message.Message):
     """Bit n is Process.Flag n; bit 31 is args_truncated.
     uint32
     """
+    gid: _builtins.bytes
+    """An empty column means, from here on, that every process has the default: older agents do not send it, others save it.
+    uint32; default 0
+    """
+    effective_uid: _builtins.bytes
+    """uint32; default uid"""
+    effective_gid: _builtins.bytes
+    """uint32; default gid"""
+    capabilities: _builtins.bytes
+    """Bit n is capability n; all bits set: not recorded, which is the default.
+    uint64
+    """
+    gained_capabilities: _builtins.bytes
+    """uint64; bit n is capability n; default 0"""
+    script: _builtins.bytes
+    """uint32, string; default empty"""
+    ancestor_ids: _builtins.bytes
+    """uint32, list of `ancestor_ids`; default 0, the empty list"""
     def __init__(
         self,
         *,
@@ -303,14 +356,77 @@ class ProcessColumns(_message.Message):
         parent_exe: _builtins.bytes = ...,
         ancestors: _builtins.bytes = ...,
         flags: _builtins.bytes = ...,
+        gid: _builtins.bytes = ...,
+        effective_uid: _builtins.bytes = ...,
+        effective_gid: _builtins.bytes = ...,
+        capabilities: _builtins.bytes = ...,
+        gained_capabilities: _builtins.bytes = ...,
+        script: _builtins.bytes = ...,
+        ancestor_ids: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestors", b"ancestors", "args", b"args", "cwd", b"cwd", "exe", b"exe", "flags", b"flags", "parent_exe", b"parent_exe", "parent_pid", b"parent_pid", "parent_start_time", b"parent_start_time", "pid", b"pid", "start_time", b"start_time", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestor_ids", b"ancestor_ids", "ancestors", b"ancestors", "args", b"args", "capabilities", b"capabilities", "cwd", b"cwd", "effective_gid", b"effective_gid", "effective_uid", b"effective_uid", "exe", b"exe", "flags", b"flags", "gained_capabilities", b"gained_capabilities", "gid", b"gid", "parent_exe", b"parent_exe", "parent_pid", b"parent_pid", "parent_start_time", b"parent_start_time", "pid", b"pid", "script", b"script", "start_time", b"start_time", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProcessColumns: _TypeAlias = ProcessColumns  # noqa: Y015
+
+@_typing.final
+class AncestorIdColumns(_message.Message):
+    """List i is entries offsets[i] up to offsets[i + 1]; list 0 is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    PID_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    offsets: _builtins.bytes
+    """uint32[lists + 1]"""
+    pid: _builtins.bytes
+    """uint32"""
+    start_time: _builtins.bytes
+    """int64"""
+    def __init__(
+        self,
+        *,
+        offsets: _builtins.bytes = ...,
+        pid: _builtins.bytes = ...,
+        start_time: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offsets", b"offsets", "pid", b"pid", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AncestorIdColumns: _TypeAlias = AncestorIdColumns  # noqa: Y015
+
+@_typing.final
+class ExecColumns(_message.Message):
+    """An empty column means that every exec has the default, as in ProcessColumns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    count: _builtins.bytes
+    """uint32; default 1"""
+    last_time: _builtins.bytes
+    """int64; default the event's time"""
+    def __init__(
+        self,
+        *,
+        count: _builtins.bytes = ...,
+        last_time: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "last_time", b"last_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExecColumns: _TypeAlias = ExecColumns  # noqa: Y015
 
 @_typing.final
 class ConnectColumns(_message.Message):
@@ -343,7 +459,9 @@ class ConnectColumns(_message.Message):
     uint32
     """
     @_builtins.property
-    def peers(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Connect.Peer]: ...
+    def peers(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Connect.Peer]:
+        """Of connects and accepts."""
+
     def __init__(
         self,
         *,
@@ -392,3 +510,109 @@ class LossColumns(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LossColumns: _TypeAlias = LossColumns  # noqa: Y015
+
+@_typing.final
+class ExitColumns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    code: _builtins.bytes
+    """uint32"""
+    signal: _builtins.bytes
+    """uint32"""
+    lifetime: _builtins.bytes
+    """int64, nanoseconds"""
+    count: _builtins.bytes
+    """uint32"""
+    last_time: _builtins.bytes
+    """int64"""
+    def __init__(
+        self,
+        *,
+        code: _builtins.bytes = ...,
+        signal: _builtins.bytes = ...,
+        lifetime: _builtins.bytes = ...,
+        count: _builtins.bytes = ...,
+        last_time: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "count", b"count", "last_time", b"last_time", "lifetime", b"lifetime", "signal", b"signal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExitColumns: _TypeAlias = ExitColumns  # noqa: Y015
+
+@_typing.final
+class ListenColumns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.bytes
+    """uint8, Connect.Protocol"""
+    address: _builtins.bytes
+    """uint8[16] each, as in ConnectColumns"""
+    port: _builtins.bytes
+    """uint16"""
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.bytes = ...,
+        address: _builtins.bytes = ...,
+        port: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListenColumns: _TypeAlias = ListenColumns  # noqa: Y015
+
+@_typing.final
+class AcceptColumns(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.bytes
+    """uint8, Connect.Protocol"""
+    address: _builtins.bytes
+    """uint8[16] each, as in ConnectColumns"""
+    port: _builtins.bytes
+    """uint16"""
+    count: _builtins.bytes
+    """uint32"""
+    last_time: _builtins.bytes
+    """int64"""
+    peer: _builtins.bytes
+    """Index into `ConnectColumns.peers` plus 1; 0 where unknown.
+    uint32
+    """
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.bytes = ...,
+        address: _builtins.bytes = ...,
+        port: _builtins.bytes = ...,
+        count: _builtins.bytes = ...,
+        last_time: _builtins.bytes = ...,
+        peer: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "count", b"count", "last_time", b"last_time", "peer", b"peer", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptColumns: _TypeAlias = AcceptColumns  # noqa: Y015

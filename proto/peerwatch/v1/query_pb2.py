@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from peerwatch.v1 import event_pb2 as peerwatch_dot_v1_dot_event__pb2
 from peerwatch.v1 import incident_pb2 as peerwatch_dot_v1_dot_incident__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18peerwatch/v1/query.proto\x12\x0cpeerwatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18peerwatch/v1/event.proto\x1a\x1bpeerwatch/v1/incident.proto\"[\n\x0bWorkloadRef\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12(\n\x08workload\x18\x03 \x01(\x0b\x32\x16.peerwatch.v1.Workload\"\x12\n\x10GetStatusRequest\"\xbb\x04\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\x07started\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06\x61gents\x18\x03 \x03(\x0b\x32%.peerwatch.v1.GetStatusResponse.Agent\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x16\n\x0e\x61rchived_bytes\x18\x05 \x01(\x04\x12\x11\n\tworkloads\x18\x06 \x01(\r\x12\x0e\n\x06\x61lerts\x18\x07 \x01(\r\x12=\n\x07refused\x18\x08 \x03(\x0b\x32,.peerwatch.v1.GetStatusResponse.RefusedEntry\x1a\xf6\x01\n\x05\x41gent\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12.\n\nlast_batch\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65vents\x18\x06 \x01(\x04\x12=\n\x04lost\x18\x07 \x03(\x0b\x32/.peerwatch.v1.GetStatusResponse.Agent.LostEntry\x1a+\n\tLostEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\")\n\x14ListWorkloadsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\xb7\x02\n\x15ListWorkloadsResponse\x12>\n\tworkloads\x18\x01 \x03(\x0b\x32+.peerwatch.v1.ListWorkloadsResponse.Summary\x1a\xdd\x01\n\x07Summary\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.peerwatch.v1.WorkloadRef\x12\x10\n\x08replicas\x18\x02 \x01(\r\x12\x12\n\ncontainers\x18\x03 \x03(\t\x12\x11\n\trevisions\x18\x04 \x03(\t\x12\x0f\n\x07learned\x18\x05 \x01(\r\x12\x12\n\ncandidates\x18\x06 \x01(\r\x12\x0e\n\x06\x61lerts\x18\x07 \x01(\r\x12-\n\tlast_seen\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05phase\x18\t \x01(\t\"O\n\x12GetBaselineRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.peerwatch.v1.WorkloadRef\x12\x11\n\tcontainer\x18\x02 \x01(\t\"\x95\x04\n\x13GetBaselineResponse\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.peerwatch.v1.WorkloadRef\x12\x38\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\'.peerwatch.v1.GetBaselineResponse.Entry\x1a\x9b\x03\n\x05\x45ntry\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.peerwatch.v1.BehaviourType\x12\x0b\n\x03key\x18\x03 \x01(\t\x12<\n\x05state\x18\x04 \x01(\x0e\x32-.peerwatch.v1.GetBaselineResponse.Entry.State\x12\r\n\x05\x63ount\x18\x05 \x01(\x04\x12\x10\n\x08replicas\x18\x06 \x01(\r\x12\n\n\x02of\x18\x07 \x01(\r\x12\r\n\x05nodes\x18\x08 \x01(\r\x12\x11\n\trevisions\x18\t \x03(\t\x12.\n\nfirst_seen\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65xample\x18\x0c \x03(\t\x12\x0e\n\x06parent\x18\r \x01(\t\":\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tCANDIDATE\x10\x01\x12\x0b\n\x07LEARNED\x10\x02\"}\n\x14ListIncidentsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x31\n\x08\x61t_least\x18\x03 \x01(\x0e\x32\x1f.peerwatch.v1.Incident.Severity\x12\r\n\x05limit\x18\x04 \x01(\r\"B\n\x15ListIncidentsResponse\x12)\n\tincidents\x18\x01 \x03(\x0b\x32\x16.peerwatch.v1.Incident\"J\n\x15WatchIncidentsRequest\x12\x31\n\x08\x61t_least\x18\x01 \x01(\x0e\x32\x1f.peerwatch.v1.Incident.Severity\"B\n\x16WatchIncidentsResponse\x12(\n\x08incident\x18\x01 \x01(\x0b\x32\x16.peerwatch.v1.Incident\"\xbd\x01\n\x13ReplayEventsRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x10\n\x08workload\x18\x05 \x01(\t\x12\x0b\n\x03pod\x18\x06 \x01(\t\x12\x11\n\tcontainer\x18\x07 \x01(\t\";\n\x14ReplayEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.peerwatch.v1.Event2\x9c\x04\n\x0cQueryService\x12L\n\tGetStatus\x12\x1e.peerwatch.v1.GetStatusRequest\x1a\x1f.peerwatch.v1.GetStatusResponse\x12X\n\rListWorkloads\x12\".peerwatch.v1.ListWorkloadsRequest\x1a#.peerwatch.v1.ListWorkloadsResponse\x12R\n\x0bGetBaseline\x12 .peerwatch.v1.GetBaselineRequest\x1a!.peerwatch.v1.GetBaselineResponse\x12X\n\rListIncidents\x12\".peerwatch.v1.ListIncidentsRequest\x1a#.peerwatch.v1.ListIncidentsResponse\x12]\n\x0eWatchIncidents\x12#.peerwatch.v1.WatchIncidentsRequest\x1a$.peerwatch.v1.WatchIncidentsResponse0\x01\x12W\n\x0cReplayEvents\x12!.peerwatch.v1.ReplayEventsRequest\x1a\".peerwatch.v1.ReplayEventsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18peerwatch/v1/query.proto\x12\x0cpeerwatch.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18peerwatch/v1/event.proto\x1a\x1bpeerwatch/v1/incident.proto\"[\n\x0bWorkloadRef\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12(\n\x08workload\x18\x03 \x01(\x0b\x32\x16.peerwatch.v1.Workload\"\x12\n\x10GetStatusRequest\"\xc6\x05\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\x07started\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x06\x61gents\x18\x03 \x03(\x0b\x32%.peerwatch.v1.GetStatusResponse.Agent\x12\x0e\n\x06\x65vents\x18\x04 \x01(\x04\x12\x16\n\x0e\x61rchived_bytes\x18\x05 \x01(\x04\x12\x11\n\tworkloads\x18\x06 \x01(\r\x12\x0e\n\x06\x61lerts\x18\x07 \x01(\r\x12=\n\x07refused\x18\x08 \x03(\x0b\x32,.peerwatch.v1.GetStatusResponse.RefusedEntry\x12\'\n\x03now\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\xd8\x02\n\x05\x41gent\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x11\n\tconnected\x18\x04 \x01(\x08\x12.\n\nlast_batch\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x65vents\x18\x06 \x01(\x04\x12=\n\x04lost\x18\x07 \x03(\x0b\x32/.peerwatch.v1.GetStatusResponse.Agent.LostEntry\x12/\n\x0blast_canary\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0c\x63\x61nary_delay\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x1a+\n\tLostEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\")\n\x14ListWorkloadsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\xb7\x02\n\x15ListWorkloadsResponse\x12>\n\tworkloads\x18\x01 \x03(\x0b\x32+.peerwatch.v1.ListWorkloadsResponse.Summary\x1a\xdd\x01\n\x07Summary\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.peerwatch.v1.WorkloadRef\x12\x10\n\x08replicas\x18\x02 \x01(\r\x12\x12\n\ncontainers\x18\x03 \x03(\t\x12\x11\n\trevisions\x18\x04 \x03(\t\x12\x0f\n\x07learned\x18\x05 \x01(\r\x12\x12\n\ncandidates\x18\x06 \x01(\r\x12\x0e\n\x06\x61lerts\x18\x07 \x01(\r\x12-\n\tlast_seen\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05phase\x18\t \x01(\t\"O\n\x12GetBaselineRequest\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.peerwatch.v1.WorkloadRef\x12\x11\n\tcontainer\x18\x02 \x01(\t\"\x95\x04\n\x13GetBaselineResponse\x12&\n\x03ref\x18\x01 \x01(\x0b\x32\x19.peerwatch.v1.WorkloadRef\x12\x38\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\'.peerwatch.v1.GetBaselineResponse.Entry\x1a\x9b\x03\n\x05\x45ntry\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12)\n\x04type\x18\x02 \x01(\x0e\x32\x1b.peerwatch.v1.BehaviourType\x12\x0b\n\x03key\x18\x03 \x01(\t\x12<\n\x05state\x18\x04 \x01(\x0e\x32-.peerwatch.v1.GetBaselineResponse.Entry.State\x12\r\n\x05\x63ount\x18\x05 \x01(\x04\x12\x10\n\x08replicas\x18\x06 \x01(\r\x12\n\n\x02of\x18\x07 \x01(\r\x12\r\n\x05nodes\x18\x08 \x01(\r\x12\x11\n\trevisions\x18\t \x03(\t\x12.\n\nfirst_seen\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tlast_seen\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x65xample\x18\x0c \x03(\t\x12\x0e\n\x06parent\x18\r \x01(\t\":\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\r\n\tCANDIDATE\x10\x01\x12\x0b\n\x07LEARNED\x10\x02\"}\n\x14ListIncidentsRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x31\n\x08\x61t_least\x18\x03 \x01(\x0e\x32\x1f.peerwatch.v1.Incident.Severity\x12\r\n\x05limit\x18\x04 \x01(\r\"B\n\x15ListIncidentsResponse\x12)\n\tincidents\x18\x01 \x03(\x0b\x32\x16.peerwatch.v1.Incident\"J\n\x15WatchIncidentsRequest\x12\x31\n\x08\x61t_least\x18\x01 \x01(\x0e\x32\x1f.peerwatch.v1.Incident.Severity\"B\n\x16WatchIncidentsResponse\x12(\n\x08incident\x18\x01 \x01(\x0b\x32\x16.peerwatch.v1.Incident\"\xbd\x01\n\x13ReplayEventsRequest\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63luster\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x10\n\x08workload\x18\x05 \x01(\t\x12\x0b\n\x03pod\x18\x06 \x01(\t\x12\x11\n\tcontainer\x18\x07 \x01(\t\";\n\x14ReplayEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.peerwatch.v1.Event2\x9c\x04\n\x0cQueryService\x12L\n\tGetStatus\x12\x1e.peerwatch.v1.GetStatusRequest\x1a\x1f.peerwatch.v1.GetStatusResponse\x12X\n\rListWorkloads\x12\".peerwatch.v1.ListWorkloadsRequest\x1a#.peerwatch.v1.ListWorkloadsResponse\x12R\n\x0bGetBaseline\x12 .peerwatch.v1.GetBaselineRequest\x1a!.peerwatch.v1.GetBaselineResponse\x12X\n\rListIncidents\x12\".peerwatch.v1.ListIncidentsRequest\x1a#.peerwatch.v1.ListIncidentsResponse\x12]\n\x0eWatchIncidents\x12#.peerwatch.v1.WatchIncidentsRequest\x1a$.peerwatch.v1.WatchIncidentsResponse0\x01\x12W\n\x0cReplayEvents\x12!.peerwatch.v1.ReplayEventsRequest\x1a\".peerwatch.v1.ReplayEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,44 +39,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSRESPONSE_AGENT_LOSTENTRY']._serialized_options = b'8\001'
   _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._loaded_options = None
   _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_options = b'8\001'
-  _globals['_WORKLOADREF']._serialized_start=130
-  _globals['_WORKLOADREF']._serialized_end=221
-  _globals['_GETSTATUSREQUEST']._serialized_start=223
-  _globals['_GETSTATUSREQUEST']._serialized_end=241
-  _globals['_GETSTATUSRESPONSE']._serialized_start=244
-  _globals['_GETSTATUSRESPONSE']._serialized_end=815
-  _globals['_GETSTATUSRESPONSE_AGENT']._serialized_start=521
-  _globals['_GETSTATUSRESPONSE_AGENT']._serialized_end=767
-  _globals['_GETSTATUSRESPONSE_AGENT_LOSTENTRY']._serialized_start=724
-  _globals['_GETSTATUSRESPONSE_AGENT_LOSTENTRY']._serialized_end=767
-  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_start=769
-  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_end=815
-  _globals['_LISTWORKLOADSREQUEST']._serialized_start=817
-  _globals['_LISTWORKLOADSREQUEST']._serialized_end=858
-  _globals['_LISTWORKLOADSRESPONSE']._serialized_start=861
-  _globals['_LISTWORKLOADSRESPONSE']._serialized_end=1172
-  _globals['_LISTWORKLOADSRESPONSE_SUMMARY']._serialized_start=951
-  _globals['_LISTWORKLOADSRESPONSE_SUMMARY']._serialized_end=1172
-  _globals['_GETBASELINEREQUEST']._serialized_start=1174
-  _globals['_GETBASELINEREQUEST']._serialized_end=1253
-  _globals['_GETBASELINERESPONSE']._serialized_start=1256
-  _globals['_GETBASELINERESPONSE']._serialized_end=1789
-  _globals['_GETBASELINERESPONSE_ENTRY']._serialized_start=1378
-  _globals['_GETBASELINERESPONSE_ENTRY']._serialized_end=1789
-  _globals['_GETBASELINERESPONSE_ENTRY_STATE']._serialized_start=1731
-  _globals['_GETBASELINERESPONSE_ENTRY_STATE']._serialized_end=1789
-  _globals['_LISTINCIDENTSREQUEST']._serialized_start=1791
-  _globals['_LISTINCIDENTSREQUEST']._serialized_end=1916
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=1918
-  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=1984
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=1986
-  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=2060
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=2062
-  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=2128
-  _globals['_REPLAYEVENTSREQUEST']._serialized_start=2131
-  _globals['_REPLAYEVENTSREQUEST']._serialized_end=2320
-  _globals['_REPLAYEVENTSRESPONSE']._serialized_start=2322
-  _globals['_REPLAYEVENTSRESPONSE']._serialized_end=2381
-  _globals['_QUERYSERVICE']._serialized_start=2384
-  _globals['_QUERYSERVICE']._serialized_end=2924
+  _globals['_WORKLOADREF']._serialized_start=162
+  _globals['_WORKLOADREF']._serialized_end=253
+  _globals['_GETSTATUSREQUEST']._serialized_start=255
+  _globals['_GETSTATUSREQUEST']._serialized_end=273
+  _globals['_GETSTATUSRESPONSE']._serialized_start=276
+  _globals['_GETSTATUSRESPONSE']._serialized_end=986
+  _globals['_GETSTATUSRESPONSE_AGENT']._serialized_start=594
+  _globals['_GETSTATUSRESPONSE_AGENT']._serialized_end=938
+  _globals['_GETSTATUSRESPONSE_AGENT_LOSTENTRY']._serialized_start=895
+  _globals['_GETSTATUSRESPONSE_AGENT_LOSTENTRY']._serialized_end=938
+  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_start=940
+  _globals['_GETSTATUSRESPONSE_REFUSEDENTRY']._serialized_end=986
+  _globals['_LISTWORKLOADSREQUEST']._serialized_start=988
+  _globals['_LISTWORKLOADSREQUEST']._serialized_end=1029
+  _globals['_LISTWORKLOADSRESPONSE']._serialized_start=1032
+  _globals['_LISTWORKLOADSRESPONSE']._serialized_end=1343
+  _globals['_LISTWORKLOADSRESPONSE_SUMMARY']._serialized_start=1122
+  _globals['_LISTWORKLOADSRESPONSE_SUMMARY']._serialized_end=1343
+  _globals['_GETBASELINEREQUEST']._serialized_start=1345
+  _globals['_GETBASELINEREQUEST']._serialized_end=1424
+  _globals['_GETBASELINERESPONSE']._serialized_start=1427
+  _globals['_GETBASELINERESPONSE']._serialized_end=1960
+  _globals['_GETBASELINERESPONSE_ENTRY']._serialized_start=1549
+  _globals['_GETBASELINERESPONSE_ENTRY']._serialized_end=1960
+  _globals['_GETBASELINERESPONSE_ENTRY_STATE']._serialized_start=1902
+  _globals['_GETBASELINERESPONSE_ENTRY_STATE']._serialized_end=1960
+  _globals['_LISTINCIDENTSREQUEST']._serialized_start=1962
+  _globals['_LISTINCIDENTSREQUEST']._serialized_end=2087
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_start=2089
+  _globals['_LISTINCIDENTSRESPONSE']._serialized_end=2155
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_start=2157
+  _globals['_WATCHINCIDENTSREQUEST']._serialized_end=2231
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_start=2233
+  _globals['_WATCHINCIDENTSRESPONSE']._serialized_end=2299
+  _globals['_REPLAYEVENTSREQUEST']._serialized_start=2302
+  _globals['_REPLAYEVENTSREQUEST']._serialized_end=2491
+  _globals['_REPLAYEVENTSRESPONSE']._serialized_start=2493
+  _globals['_REPLAYEVENTSRESPONSE']._serialized_end=2552
+  _globals['_QUERYSERVICE']._serialized_start=2555
+  _globals['_QUERYSERVICE']._serialized_end=3095
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ What the command line and the web page ask a running collector."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -98,16 +99,27 @@ class GetStatusResponse(_message.Message):
         LAST_BATCH_FIELD_NUMBER: _builtins.int
         EVENTS_FIELD_NUMBER: _builtins.int
         LOST_FIELD_NUMBER: _builtins.int
+        LAST_CANARY_FIELD_NUMBER: _builtins.int
+        CANARY_DELAY_FIELD_NUMBER: _builtins.int
         cluster: _builtins.str
         node: _builtins.str
         version: _builtins.str
         connected: _builtins.bool
         events: _builtins.int
+        """What the stored rows stand for: the sum of their counts, without losses."""
         @_builtins.property
         def last_batch(self) -> _timestamp_pb2.Timestamp: ...
         @_builtins.property
         def lost(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
             """Lost events by reason, as the node reported them."""
+
+        @_builtins.property
+        def last_canary(self) -> _timestamp_pb2.Timestamp:
+            """When the agent's last canary arrived, on the collector's clock; absent: none since the collector began."""
+
+        @_builtins.property
+        def canary_delay(self) -> _duration_pb2.Duration:
+            """From the canary's event on the node's clock to its arrival on the collector's: how far the two differ is part of it."""
 
         def __init__(
             self,
@@ -119,10 +131,12 @@ class GetStatusResponse(_message.Message):
             last_batch: _timestamp_pb2.Timestamp | None = ...,
             events: _builtins.int = ...,
             lost: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+            last_canary: _timestamp_pb2.Timestamp | None = ...,
+            canary_delay: _duration_pb2.Duration | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["last_batch", b"last_batch"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["canary_delay", b"canary_delay", "last_batch", b"last_batch", "last_canary", b"last_canary"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "connected", b"connected", "events", b"events", "last_batch", b"last_batch", "lost", b"lost", "node", b"node", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["canary_delay", b"canary_delay", "cluster", b"cluster", "connected", b"connected", "events", b"events", "last_batch", b"last_batch", "last_canary", b"last_canary", "lost", b"lost", "node", b"node", "version", b"version"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -154,8 +168,10 @@ class GetStatusResponse(_message.Message):
     WORKLOADS_FIELD_NUMBER: _builtins.int
     ALERTS_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
+    NOW_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     events: _builtins.int
+    """Of all agents, as `Agent.events`."""
     archived_bytes: _builtins.int
     workloads: _builtins.int
     alerts: _builtins.int
@@ -166,6 +182,10 @@ class GetStatusResponse(_message.Message):
     @_builtins.property
     def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Requests and events that were refused, by reason."""
+
+    @_builtins.property
+    def now(self) -> _timestamp_pb2.Timestamp:
+        """The collector's clock at this answer, for ages."""
 
     def __init__(
         self,
@@ -178,10 +198,11 @@ class GetStatusResponse(_message.Message):
         workloads: _builtins.int = ...,
         alerts: _builtins.int = ...,
         refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        now: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "archived_bytes", b"archived_bytes", "events", b"events", "refused", b"refused", "started", b"started", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "archived_bytes", b"archived_bytes", "events", b"events", "now", b"now", "refused", b"refused", "started", b"started", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

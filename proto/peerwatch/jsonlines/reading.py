@@ -1,0 +1,74 @@
+"""Lines into tables, with what is wrong with a line and in which one it is."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import IO
+
+from peerwatch.columns import EventColumns
+from peerwatch.jsonlines.fields import WrongError
+from peerwatch.jsonlines.line import MAX_LINE, LineTable
+
+__all__ = ["MAX_LINE", "BadLineError", "Reader", "lines", "read"]
+
+ROWS_PER_TABLE = 16_384
+"""How many events `read` puts into one table: large enough for column work, small enough to keep memory flat."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class BadLineError(ValueError):
+    """A line is no event. The text says what is wrong; `line` counts from 1."""
+
+    def __init__(self, line: int, why: str) -> None:
+        """Say which line and why."""
+        super().__init__(f"line {line}: {why}")
+        self.line = line
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads lines into tables; `unknown` counts lines whose kind of event it does not know, `bad` those it skipped."""
+
+    skip_bad_lines: bool = False
+    unknown: int = 0
+    bad: int = 0
+    lines: int = 0
+
+    def read(self, lines: Iterable[bytes]) -> Iterator[EventColumns]:
+        """Yield tables of up to `ROWS_PER_TABLE` events in the order of the lines. Empty lines are passed over.
+
+        Raises:
+            BadLineError: a line is no event, and bad lines are not to be skipped.
+        """
+        table = LineTable()
+        for line in lines:
+            self.lines += 1
+            if self.lines == 1:
+                line = line.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901 — some editors and shells begin files with it
+            if not line or line.isspace():
+                continue
+            try:
+                if not table.add(line):
+                    self.unknown += 1
+            except WrongError as wrong:
+                if not self.skip_bad_lines:
+                    raise BadLineError(self.lines, str(wrong)) from None
+                self.bad += 1
+            if len(table.builder) >= ROWS_PER_TABLE:
+                yield table.builder.build()
+                table = LineTable()
+        if len(table.builder):
+            yield table.builder.build()
+
+
+def lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file, of one that is too long only its beginning: no more of it is ever held in memory."""
+    while line := file.readline(MAX_LINE + 1):
+        yield line
+        while len(line) > MAX_LINE and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE + 1)
+
+
+def read(lines: Iterable[bytes]) -> Iterator[EventColumns]:
+    """Yield tables of the lines' events; see `Reader` for counters and for skipping bad lines."""
+    return Reader().read(lines)
