@@ -1,13 +1,24 @@
-"""From the probes' records to a table of events: columns are converted as they are, text once per process image."""
+"""From the probes' records to a table of events: columns are converted as they are, text once per distinct text."""
 
-from collections.abc import Callable, Iterator
+import posixpath
+import struct
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from peerwatch.columns import ColumnsBuilder, Connects, EventColumns, EventKind, Processes
+from peerwatch.columns import (
+    Accepts,
+    ColumnsBuilder,
+    Connects,
+    EventColumns,
+    EventKind,
+    Execs,
+    Exits,
+    Listens,
+    Processes,
+)
 from peerwatch.subjects import Subject
 
 __all__ = ["assemble"]
@@ -30,24 +41,29 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
     process, processes = _processes(records, builder, start_wall)
     table = builder.build()
     time = records["time"].astype(np.int64) + wall
-    kind = records["kind"]
     order = np.argsort(time, kind="stable")
-    connects = order[kind[order] == EventKind.CONNECT]
+    kind = records["kind"][order]
+    rows = {each: order[kind == each] for each in EventKind}
     return replace(
         table,
         processes=processes,
         time=time[order],
-        kind=kind[order],
+        kind=kind,
         subject=subject[order],
         process=process[order],
+        execs=Execs(*_repeats(records, rows[EventKind.EXEC], wall)),
         connects=Connects(
-            protocol=records["protocol"][connects],
-            address=records["address"][connects],
-            port=records["port"][connects],
-            result=records["result"][connects],
-            count=np.ones(len(connects), np.uint32),
-            last_time=time[connects],
-            peer=np.zeros(len(connects), np.uint32),
+            **_endpoint(records, rows[EventKind.CONNECT]),
+            result=records["result"][rows[EventKind.CONNECT]],
+            **_repeated(records, rows[EventKind.CONNECT], wall),
+            peer=np.zeros(len(rows[EventKind.CONNECT]), np.uint32),
+        ),
+        exits=_exits(records, rows[EventKind.EXIT], wall),
+        listens=Listens(**_endpoint(records, rows[EventKind.LISTEN])),
+        accepts=Accepts(
+            **_endpoint(records, rows[EventKind.ACCEPT]),
+            **_repeated(records, rows[EventKind.ACCEPT], wall),
+            peer=np.zeros(len(rows[EventKind.ACCEPT]), np.uint32),
         ),
     )
 
@@ -56,28 +72,46 @@ class _Records:
     """Arrays of different record types, addressed as one: fields joined on demand, texts where they are."""
 
     def __init__(self, parts: list[Array]) -> None:
-        self._parts = parts
+        self.parts = parts
+        self._joined: dict[str, Array] = {}
 
     def __getitem__(self, field: str) -> Array:
-        if not self._parts:
-            return np.empty((0, 16) if field == "address" else 0, np.uint8 if field in _BYTES else np.uint64)
-        return np.concatenate([part[field] for part in self._parts])
-
-    def texts(self, rows: npt.NDArray[np.intp], lengths: npt.NDArray[np.int64]) -> Iterator[bytes]:
-        """Yield the first `lengths` bytes of each row's text."""
-        begin, parts = 0, []
-        for part in self._parts:
-            inside = rows[(rows >= begin) & (rows < begin + len(part))]
-            parts.append((inside, part["text"][inside - begin]))
-            begin += len(part)
-        text = dict(
-            zip(np.concatenate([inside for inside, _ in parts]).tolist(), chain(*(each for _, each in parts)), strict=True)
-        )
-        for row, length in zip(rows.tolist(), lengths.tolist(), strict=True):
-            yield text[row][:length].tobytes()
+        found = self._joined.get(field)
+        if found is None:
+            empty = np.empty((0, 16) if field == "address" else 0, np.uint8 if field in _BYTES else np.uint64)
+            found = np.concatenate([part[field] for part in self.parts]) if self.parts else empty
+            self._joined[field] = found
+        return found
 
 
 _BYTES = {"address", "kind", "protocol", "result"}
+
+
+def _repeats(records: _Records, rows: Array, wall: int) -> tuple[Array, Array]:
+    return records["count"][rows].astype(np.uint32), records["last_time"][rows].astype(np.int64) + wall
+
+
+def _repeated(records: _Records, rows: Array, wall: int) -> dict[str, Array]:
+    count, last_time = _repeats(records, rows, wall)
+    return {"count": count, "last_time": last_time}
+
+
+def _endpoint(records: _Records, rows: Array) -> dict[str, Array]:
+    return {
+        "protocol": records["protocol"][rows],
+        "address": records["address"][rows],
+        "port": records["port"][rows].astype(np.uint16),
+    }
+
+
+def _exits(records: _Records, rows: Array, wall: int) -> Exits:
+    code = records["code"][rows].astype(np.uint32)  # as wait(2) has it
+    return Exits(
+        code=code >> np.uint32(8),
+        signal=code & np.uint32(0x7F),
+        lifetime=records["lifetime"][rows].astype(np.int64),
+        **_repeated(records, rows, wall),
+    )
 
 
 def _subjects(records: _Records, builder: ColumnsBuilder, subject_of: Callable[[int], Subject]) -> npt.NDArray[np.uint32]:
@@ -85,56 +119,121 @@ def _subjects(records: _Records, builder: ColumnsBuilder, subject_of: Callable[[
     return np.array([builder.subject(subject_of(int(key))) for key in keys], np.uint32)[inverse]
 
 
+_TEXTS = ("exe", "script", "ancestors", "cwd", "args")
+_IDENTITY = ("image", "start", "pid", "uid", "flags", "exec_id")
+
+
 def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> tuple[npt.NDArray[np.uint32], Processes]:
     """Return each record's process, and these processes; what a process image repeats, connects above all, is there once."""
-    # An image is what has the same pid, start and time of exec; the user may change within one.
-    parts = [records[name].astype(np.uint64) for name in ("image", "start", "pid", "uid")]
-    key = np.zeros(len(parts[0]), np.uint64)
-    for part in parts:
-        key = (key ^ part) * _MIX
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    if any((part[first][inverse] != part).any() for part in parts):  # two images, one key: 64 bits make that a curiosity
-        first = inverse = np.arange(len(key))
-    lengths = np.stack([records[f"{name}_length"][first].astype(np.int64) for name in ("exe", "cwd", "ancestors", "args")])
-    known: dict[tuple[object, ...], tuple[int, ...]] = {}
-    texts = []
-    for text, ends in zip(records.texts(first, lengths.sum(axis=0)), lengths.cumsum(axis=0).T.tolist(), strict=True):
-        words = known.get((text, *ends))
-        if words is None:
-            words = known[text, *ends] = _words(text, ends, builder)
-        texts.append(words)
-    exe, cwd, ancestors, args, parent_exe = np.array(texts, np.uint32).reshape(-1, 5).T
-    return inverse.astype(np.uint32), Processes(
-        pid=records["pid"][first],
+    lengths = np.stack([records[f"{name}_length"] for name in _TEXTS]).astype(np.int64)
+    # An image is what has the same pid, start and time of exec; the user may change within one, and long texts may be cut.
+    parts = [records[name].astype(np.uint64) for name in _IDENTITY]
+    first, process = _distinct([*parts, lengths.sum(axis=0).astype(np.uint64)])
+    words = _words(records, first, lengths[:, first], builder, start_wall)
+    exe, script, cwd, ancestors, ancestor_ids, parent_exe, args = words
+    return process, Processes(
+        pid=records["pid"][first].astype(np.uint32),
         start_time=records["start"][first].astype(np.int64) + start_wall,
         exe=exe,
         args=args,
         cwd=cwd,
-        uid=records["uid"][first],
-        parent_pid=records["parent_pid"][first],
+        uid=records["uid"][first].astype(np.uint32),
+        gid=records["gid"][first].astype(np.uint32),
+        effective_uid=records["effective_uid"][first].astype(np.uint32),
+        effective_gid=records["effective_gid"][first].astype(np.uint32),
+        capabilities=records["capabilities"][first],
+        gained_capabilities=records["gained"][first],
+        script=script,
+        parent_pid=records["parent_pid"][first].astype(np.uint32),
         parent_start_time=records["parent_start"][first].astype(np.int64) + start_wall,
         parent_exe=parent_exe,
         ancestors=ancestors,
-        flags=records["flags"][first],
+        ancestor_ids=ancestor_ids,
+        flags=records["flags"][first].astype(np.uint32) & _KNOWN_FLAGS,
     )
 
+
+_KNOWN_FLAGS = np.uint32(0xBFFFFFFF)
+"""All but FLAG_LINEAGE_CUT, which is a note of the probes to themselves."""
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 """2**64 divided by the golden ratio: multiplicative hashing (Knuth, The Art of Computer Programming, 6.4)."""
 
 
-def _words(text: bytes, ends: list[int], builder: ColumnsBuilder) -> tuple[int, ...]:
-    """Return the indexes of exe, cwd, ancestors, args and the parent's exe."""
-    exe, cwd, ancestors, args = (text[begin:end] for begin, end in zip([0, *ends], ends, strict=False))
-    lineage = _strings(ancestors)
+def _distinct(columns: list[npt.NDArray[np.uint64]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
+    """Return a row of each distinct combination, and for each row which combination it has."""
+    key = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        key = (key ^ column) * _MIX
+        key ^= key >> np.uint64(29)
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    if any((column[first][inverse] != column).any() for column in columns):  # two, one key: 64 bits make that a curiosity
+        first = inverse = np.arange(len(key))
+    return first, inverse.astype(np.uint32)
+
+
+def _words(
+    records: _Records, rows: npt.NDArray[np.intp], lengths: npt.NDArray[np.int64], builder: ColumnsBuilder, start_wall: int
+) -> list[npt.NDArray[np.uint32]]:
+    """Return for each row the indexes of its texts; each distinct text is taken apart once."""
+    found = np.zeros((len(rows), 7), np.uint32)
+    begin = 0
+    for part in records.parts:
+        own = np.flatnonzero((rows >= begin) & (rows < begin + len(part)))
+        if len(own):
+            first, which = _distinct(_numbers(part["text"], rows[own] - begin, lengths[:, own]))
+            texts = part["text"][rows[own[first]] - begin]
+            ends = lengths[:, own[first]].cumsum(axis=0).T.tolist()
+            taken = [_take_apart(text.tobytes(), each, builder, start_wall) for text, each in zip(texts, ends, strict=True)]
+            found[own] = np.array(taken, np.uint32)[which]
+        begin += len(part)
+    return list(found.T)
+
+
+def _numbers(texts: Array, rows: Array, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint64]]:
+    """Return texts and the lengths of their parts as columns of numbers; what is behind a text is left out."""
+    total = lengths.sum(axis=0)
+    width = -(-int(total.max(initial=1)) // 8) * 8
+    text = texts[rows, :width]
+    text[np.arange(width) >= total[:, None]] = 0
+    return [*np.ascontiguousarray(text).view(np.uint64).T, *lengths.astype(np.uint64)]
+
+
+def _take_apart(text: bytes, ends: list[int], builder: ColumnsBuilder, start_wall: int) -> tuple[int, ...]:
+    """Return the indexes of exe, script, cwd, ancestors, their ids, the parent's exe, and args."""
+    exe, script, lineage, cwd, args = (text[begin:end] for begin, end in zip([0, *ends], ends, strict=False))
+    folder = _decode(cwd.rstrip(b"\0"))
+    names, ids = _ancestors(lineage, start_wall)
     return (
         builder.string(_decode(exe.rstrip(b"\0"))),
-        builder.string(_decode(cwd.rstrip(b"\0"))),
-        builder.string_list(lineage),
-        builder.string_list(_strings(args)),
+        builder.string(_absolute(_decode(script.rstrip(b"\0")), folder)),
+        builder.string(folder),
+        builder.string_list(names),
+        builder.ancestor_ids(ids),
         # A parent outside of the container is not followed: it has a pid and no name.
-        builder.string(lineage[0] if lineage else ""),
+        builder.string(names[0] if names else ""),
+        builder.string_list(_strings(args)),
     )
+
+
+_ANCESTOR = struct.Struct("<IQ")
+
+
+def _ancestors(lineage: bytes, start_wall: int) -> tuple[list[str], list[tuple[int, int]]]:
+    """Return executables, and pids with start times; what a cut has left of a last one is left out."""
+    names, ids = [], []
+    at = 0
+    while (end := lineage.find(b"\0", at + _ANCESTOR.size)) >= 0:
+        pid, start = _ANCESTOR.unpack_from(lineage, at)
+        names.append(_decode(lineage[at + _ANCESTOR.size : end]))
+        ids.append((pid, start + start_wall))
+        at = end + 1
+    return names, ids
+
+
+def _absolute(script: str, folder: str) -> str:
+    """Return a script's path as the process would find it; it is recorded as it was given to execve()."""
+    return posixpath.normpath(posixpath.join(folder, script)) if script and folder else script
 
 
 def _strings(text: bytes) -> list[str]:

@@ -2,15 +2,24 @@
 
 import os
 import platform
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from agent import privileges
+from agent.canary import connect_nowhere
 from agent.capture.btf import VMLINUX, Btf, BtfError
+from agent.capture.generation import Generation
 from agent.capture.offsets import offset_macros
+from agent.capture.pins import SYSCALLS
 from agent.capture.probes import PIN_FOLDER, Probes, own_folder, uninstall, uninstall_abandoned
+from agent.capture.records import Kind
 from agent.capture.tracepoints import TRACEFS
 from agent.errors import AgentError
 
@@ -30,7 +39,8 @@ def examine() -> list[Finding]:
     """Look at everything the probes need; at the end load them for real, and remove them again."""
     findings = [*_privileges(), *_kernel(), *_file_systems(), *_cgroups()]
     if all(finding.state != "missing" for finding in findings):
-        findings.append(_probes())
+        findings += _probes()
+        findings += _known_gaps()
     return findings
 
 
@@ -45,7 +55,7 @@ def _privileges() -> Iterator[Finding]:
 def _kernel() -> Iterator[Finding]:
     release = f"Linux {platform.release()} on {platform.machine()}"
     try:
-        macros = offset_macros(Btf())
+        macros = offset_macros(Btf(), platform.machine())
     except OSError as error:
         yield Finding("missing", "kernel types", f"{release}: {VMLINUX}: {error.strerror}; CONFIG_DEBUG_INFO_BTF=y is needed")
         return
@@ -65,8 +75,8 @@ def _file_systems() -> Iterator[Finding]:
     else:
         yield Finding("missing", "BPF file system", f"mount -t bpf bpf {PIN_FOLDER.parent}")
     for folder in TRACEFS:
-        if _readable(folder / "events/syscalls/sys_enter_connect/id"):
-            yield Finding("ok", "tracepoints", str(folder))
+        if all(_readable(folder / f"events/syscalls/sys_exit_{syscall}/id") for syscall in SYSCALLS):
+            yield Finding("ok", "tracepoints", f"{folder}, of {', '.join(SYSCALLS)}")
             return
     yield Finding(
         "missing",
@@ -94,14 +104,52 @@ def _cgroups() -> Iterator[Finding]:
         )
 
 
-def _probes() -> Finding:
+def _probes() -> Iterator[Finding]:
     uninstall_abandoned()
     folder = own_folder("check")
     try:
         try:
-            with Probes(folder):
-                return Finding("ok", "probes", "exec, TCP and UDP connect: compiled, loaded, attached, and removed again")
+            with Probes(folder) as probes:
+                yield Finding("ok", "probes", "compiled, loaded, attached, and removed again")
+                yield _canary(probes.current)
         finally:
             uninstall(folder)
     except AgentError as error:
-        return Finding("missing", "probes", str(error))
+        yield Finding("missing", "probes", str(error))
+
+
+CANARY_S = 5.0
+"""How long the test events may take, seconds: they take a few milliseconds, and a busy machine is no reason to be told off."""
+
+
+def _canary(generation: Generation) -> Finding:
+    """Execute and connect something, and look whether it comes back."""
+    generation.declare_agent()
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-S", "-V"], capture_output=True, check=False)
+    connect_nowhere()
+    awaited = {Kind.EXEC: "exec", Kind.EXIT: "exit", Kind.CONNECT: "connect"}
+    while awaited and time.monotonic() < begin + CANARY_S:
+        generation.tell(generation.overdue(before=time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
+        records = generation.read()
+        for kind in np.unique(records.small["kind"]).tolist() + np.unique(records.long["kind"]).tolist():
+            awaited.pop(Kind(kind), None)
+        generation.release(records.cursor)
+        time.sleep(0.001)  # the rings say when there is something; this is not worth a poll
+    if awaited:
+        return Finding("missing", "capture", f"{' and '.join(awaited.values())} of this process did not come back")
+    return Finding("ok", "capture", f"exec, exit and connect of this process came back within {time.monotonic() - begin:.2f} s")
+
+
+def _known_gaps() -> Iterator[Finding]:
+    if Path("/proc/sys/kernel/io_uring_disabled").exists() and _io_uring_is_off():
+        yield Finding("ok", "io_uring", "switched off on this node")
+    else:
+        yield Finding("limited", "io_uring", "TCP connects are seen; UDP, accepts and connects without a route are not")
+    if platform.machine() == "x86_64":
+        yield Finding("limited", "32-bit programs", "their execs and TCP connects are seen; UDP and accepts are not")
+
+
+def _io_uring_is_off() -> bool:
+    # 2: for everybody, since 6.6 (76d3ccecfa18)
+    return Path("/proc/sys/kernel/io_uring_disabled").read_text().strip() == "2"

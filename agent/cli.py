@@ -8,38 +8,31 @@ import asyncio
 import contextlib
 import logging
 import os
-import secrets
-import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, BinaryIO, Protocol
+from typing import Annotated, BinaryIO
 
 import typer
 from peerwatch import jsonlines
-from peerwatch.columns import EventColumns
 from peerwatch.subjects import Subject
 
 from agent import privileges
-from agent.capture.probes import PIN_FOLDER, Probes, own_folder, uninstall as remove_probes, uninstall_abandoned
+from agent.capture.probes import PIN_FOLDER, Mode, own_folder, uninstall as remove_probes, uninstall_abandoned
 from agent.check import examine
+from agent.daemon import Options, stop_at_signals
 from agent.errors import AgentError, ConfigError, UnsupportedError
-from agent.identity.index import PodIndex
-from agent.identity.podfile import PodFile
-from agent.identity.resolver import Resolver
-from agent.node import Node
-from agent.stream import Sender
+from agent.runtime import Capture, capture, pod_source
+from agent.spool import remove as remove_spool
+from agent.step import Step
 
 __all__ = ["main"]
 
-_log = logging.getLogger("peerwatch-agent")
-
 HOST = socket.gethostname()
 
-CLOSE_S = 5.0
-"""How long `run` tries to deliver what it holds when it is stopped: less than Kubernetes' 30 s of grace."""
+SPOOL = Path("/var/lib/peerwatch-agent")
 
 app = typer.Typer(
     name="peerwatch-agent",
@@ -80,6 +73,16 @@ def _version(
         typer.echo(context.get_help())
 
 
+Full = Annotated[bool, typer.Option("--full", help="Every event by itself: repeats are not counted in the kernel.")]
+Host = Annotated[bool, typer.Option("--host", help="The host's own processes, too, not only those in containers.")]
+SpoolDir = Annotated[
+    Path,
+    typer.Option(
+        "--spool", metavar="DIR", help="Where events are kept until the collector has them.", envvar="PEERWATCH_SPOOL"
+    ),
+]
+
+
 @app.command()
 def run(  # noqa: PLR0917 — options, given by name
     collector: Annotated[
@@ -90,33 +93,57 @@ def run(  # noqa: PLR0917 — options, given by name
     node: NodeName = HOST,
     cluster: Cluster = "default",
     pin_dir: PinDir = PIN_FOLDER,
+    full: Full = False,  # noqa: FBT002 — a flag
+    host: Host = False,  # noqa: FBT002 — a flag
+    spool: SpoolDir = SPOOL,
+    spool_size: Annotated[
+        int, typer.Option(metavar="MIB", min=1, help="How much the spool may hold; the oldest goes first.")
+    ] = 256,
+    spool_age: Annotated[float, typer.Option(metavar="HOURS", min=0.1, help="How old an event in the spool may become.")] = 24,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve Prometheus metrics and /healthz there.",
+            envvar="PEERWATCH_METRICS",
+            show_default="none are served",
+        ),
+    ] = None,
+    canary: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="How often the agent proves that it sees; 0: never.")
+    ] = 60,
 ) -> None:
     """Capture, name and stream events to the collector, until SIGINT or SIGTERM.
 
     Without --pods and --kubeconfig, a pod asks the API server it runs under. The probes stay attached when the agent ends,
-    so that a restart loses nothing; `peerwatch-agent uninstall` removes them.
+    so that a restart loses nothing; `peerwatch-agent uninstall` removes them and the spool.
 
     Example: peerwatch-agent run --collector collector.example:7443 --pods pods.json
     """
-    _check_address(collector)
+    _check_address("--collector", collector)
+    if metrics is not None:
+        _check_address("--metrics", metrics)
     privileges.require()
-    sender = Sender(collector, cluster=cluster, node=node, session=secrets.token_hex(16), version=version("peerwatch"))
-
-    async def serve() -> None:
-        stop = _stop_at_signals()
-        sending = asyncio.create_task(sender.run())
-        sending.add_done_callback(lambda _: stop.set())  # it ends only after close(), or by a bug that must not stay unseen
-        await _capture(stop, pods, kubeconfig, Subject(cluster, node), pin_dir, sender.put)
-        left = await sender.close(CLOSE_S)
-        await sending
-        if left:
-            _log.warning("%d events were not delivered before the end", left)
-
-    asyncio.run(serve())
+    Options(
+        version=version("peerwatch"),
+        collector=collector,
+        cluster=cluster,
+        node=node,
+        pods=_text(pods),
+        kubeconfig=_text(kubeconfig),
+        pin_dir=str(pin_dir),
+        full=full,
+        host=host,
+        spool=str(spool),
+        spool_bytes=spool_size << 20,
+        spool_age_s=spool_age * 3600,
+        metrics=metrics,
+        canary_s=canary,
+    ).start()
 
 
 @app.command()
-def record(
+def record(  # noqa: PLR0917 — options, given by name
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="Where the events go, one JSON line each; - is stdout.")
     ],
@@ -124,6 +151,8 @@ def record(
     kubeconfig: Kubeconfig = None,
     node: NodeName = HOST,
     cluster: Cluster = "default",
+    full: Full = False,  # noqa: FBT002 — a flag
+    host: Host = False,  # noqa: FBT002 — a flag
 ) -> None:
     """Capture events into a file, until SIGINT or SIGTERM; then say on stderr how many there were and how many were lost.
 
@@ -134,11 +163,17 @@ def record(
     privileges.require()
     uninstall_abandoned()
     folder = own_folder("record")
+    home = Subject(cluster, node)
+    written = 0
 
-    async def write(stream: BinaryIO) -> Node:
-        async def put(table: EventColumns) -> None:
+    with pod_source(_text(pods), _text(kubeconfig), home) as known, _output(output) as stream:
+
+        async def put(step: Step) -> None:
+            nonlocal written
             try:
-                stream.writelines(jsonlines.write(table))
+                for table in step.ready:
+                    stream.writelines(jsonlines.write(table))
+                    written += len(table)
                 stream.flush()
             except OSError as error:
                 _discard(stream)
@@ -146,15 +181,25 @@ def record(
                     raise
                 raise UnsupportedError(f"cannot write {output}: {error.strerror}; what was recorded before is there") from None
 
-        return await _capture(_stop_at_signals(), pods, kubeconfig, Subject(cluster, node), folder, put)
+        async def serve(captured: Capture) -> None:
+            await captured.node.run(stop_at_signals())
 
-    with _output(output) as stream:
         try:
-            captured = asyncio.run(write(stream))
+            with capture(put, home=home, pods=known, pin_dir=folder, mode=Mode(full=full, host=host)) as captured:
+                asyncio.run(serve(captured))
         finally:
             remove_probes(folder)
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(captured.lost.items())) or "none"
-    typer.echo(f"peerwatch-agent: {captured.events} events, lost: {lost}", err=True)
+    _sum_up(captured, written)
+
+
+def _sum_up(captured: Capture, written: int) -> None:
+    """Say on stderr what `record` has seen: produced = written + lost + left out."""
+    node = captured.node
+    events = sum(node.events.values())
+    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(node.lost.items())) or "none"
+    kinds = ", ".join(f"{count} {kind.name.lower()}" for kind, count in node.events.items() if count) or "none"
+    foreign = f", left out: {captured.resolver.foreign} of no container" if captured.resolver.foreign else ""
+    typer.echo(f"peerwatch-agent: {events} events ({kinds}) in {written} lines, lost: {lost}{foreign}", err=True)
 
 
 @app.command()
@@ -173,61 +218,16 @@ def check() -> None:
 
 
 @app.command()
-def uninstall(pin_dir: PinDir = PIN_FOLDER) -> None:
-    """Detach the probes that `run` left and free what they hold."""
+def uninstall(pin_dir: PinDir = PIN_FOLDER, spool: SpoolDir = SPOOL) -> None:
+    """Detach the probes that `run` left and free what they hold; remove the spool, with the events that are in it."""
     privileges.require()
     uninstall_abandoned()
-    typer.echo(f"removed {pin_dir}" if remove_probes(pin_dir) else f"nothing to remove: there is no {pin_dir}")
+    removed = [str(place) for place, done in ((pin_dir, remove_probes(pin_dir)), (spool, remove_spool(spool))) if done]
+    typer.echo(f"removed {' and '.join(removed)}" if removed else f"nothing to remove: there is no {pin_dir} and no {spool}")
 
 
-def _stop_at_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
-
-
-async def _capture(  # noqa: PLR0917 — each is one thing, in the order of the way
-    stop: asyncio.Event,
-    pods: Path | None,
-    kubeconfig: Path | None,
-    home: Subject,
-    pin_dir: Path,
-    put: Callable[[EventColumns], Awaitable[None]],
-) -> Node:
-    """Capture until `stop` is set; return the node with its counters."""
-    with _pod_source(pods, kubeconfig, home) as index, Probes(pin_dir) as probes:
-        node = Node(probes, Resolver(home.cluster, home.node, index, probes.cgroup_path), home, put)
-        _log.info("capturing on node %s", home.node)
-        await node.run(stop)
-        return node
-
-
-class _Source(Protocol):
-    def start(self) -> None: ...
-    def stop(self) -> None: ...
-
-
-@contextlib.contextmanager
-def _pod_source(pods: Path | None, kubeconfig: Path | None, home: Subject) -> Iterator[PodIndex | None]:
-    if pods and kubeconfig and "KUBECONFIG" not in os.environ:
-        raise ConfigError("--pods and --kubeconfig are two sources of the same: give one of them")
-    index = PodIndex(home.cluster, home.node)
-    if pods is not None:
-        source: _Source = PodFile(str(pods), index)
-    elif kubeconfig is not None or "KUBERNETES_SERVICE_HOST" in os.environ:
-        from agent.identity.kubernetes import KubernetesPods  # noqa: PLC0415 — 44 MB, only for who asks an API server
-
-        source = KubernetesPods(index, home.node, kubeconfig=str(kubeconfig) if kubeconfig else None)
-    else:
-        _log.warning("no source of pods: events carry container ids only; give --pods FILE or --kubeconfig FILE")
-        yield None
-        return
-    source.start()
-    try:
-        yield index
-    finally:
-        source.stop()
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 @contextlib.contextmanager
@@ -250,10 +250,10 @@ def _discard(stream: BinaryIO) -> None:
     os.close(null)
 
 
-def _check_address(text: str) -> None:
+def _check_address(option: str, text: str) -> None:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigError(f"--collector must be HOST:PORT, for example 127.0.0.1:7443; got {text!r}")
+        raise ConfigError(f"{option} must be HOST:PORT, for example 127.0.0.1:7443; got {text!r}")
 
 
 def main() -> None:

@@ -1,76 +1,114 @@
-"""The agent's loop: reads the probes, joins, names, and hands tables of events on. One asyncio task; nothing here blocks.
+"""The agent's loop: reads the probes, names events, and hands them on in steps. One asyncio task; nothing here blocks for long.
 
-What the kernel side lost becomes `loss` events in the stream, between the times at which it was looked at.
+What was read stays in the rings until its step is safe: an agent that is killed loses nothing that its successor does not find
+there. What the kernel side lost becomes `loss` events in the stream, between the times at which it was looked at.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-from peerwatch.columns import ColumnsBuilder, EventColumns
+import numpy as np
+from peerwatch.columns import ColumnsBuilder, EventColumns, EventKind
 from peerwatch.subjects import Subject
 
 from agent.assembly import assemble
-from agent.capture.probes import MOST_RECORDS, Probes, boot_to_wall
-from agent.capture.records import Counter
-from agent.identity.resolver import Resolver
-from agent.outcomes import Outcomes
+from agent.capture.generation import MOST_RECORDS, Generation
+from agent.capture.probes import Probes, boot_to_wall
+from agent.identity.resolver import Resolution, Resolver
+from agent.step import Step
 
 __all__ = ["Node"]
 
 GATHER_S = 0.01
 """Pause after each read: under load one read takes hundreds of events, and one event is late by no more than this."""
 
-WAKE_S = 0.05
+BUSY_S = 0.05
 """How often connects without outcome and events without pod are looked at while there are any."""
 
-LOSS_S = 1.0
-"""How often the kernel side's counters are read."""
+IDLE_S = 0.2
+"""How often it is looked whether there are any: a connect to a host that does not answer is told twice this late at most."""
 
-Put = Callable[[EventColumns], Awaitable[None]]
+HOLD_NS = 200_000_000
+"""A TCP connect without an end is told as under way after this: longer than most round trips inside and between regions, short
+enough for detection within a second."""
+
+REPORT_NS = 1_000_000_000
+"""How often what the kernel counted is asked for, and what it lost."""
+
+Put = Callable[[Step], Awaitable[None]]
+Observe = Callable[[EventColumns, int], None]
 
 
 class Node:
-    """Everything between the probes and `put`. `events` counts what was handed on, `lost` what the kernel side lost."""
+    """Everything between the probes and `put`. `events` and `rows` count what was read, `lost` what the kernel lost."""
 
-    def __init__(self, probes: Probes, resolver: Resolver, home: Subject, put: Put) -> None:
-        """`home`: the subject of what belongs to no container, with cluster and node."""
-        self.events = 0
+    def __init__(
+        self,
+        probes: Probes,
+        resolver: Resolver,
+        home: Subject,
+        put: Put,
+        *,
+        recovered: Mapping[str, int] | None = None,
+        observe: Observe | None = None,
+    ) -> None:
+        """Take up where the agent before has ended.
+
+        Args:
+            probes: attached; what they replaced is read first, then removed.
+            resolver: names events.
+            home: the subject of what belongs to no container, with cluster and node.
+            put: takes a step; when it returns, the step is safe.
+            recovered: up to where the probes were read in the last step that was safe.
+            observe: sees each table as it was read, and the wall clock.
+        """
+        self.events = dict.fromkeys(EventKind, 0)
+        self.rows = dict.fromkeys(EventKind, 0)
         self.lost: dict[str, int] = {}
         self._probes = probes
         self._resolver = resolver
         self._home = home
         self._put = put
-        self._outcomes = Outcomes()
+        self._recovered = dict(recovered or {})
+        self._observe = observe
         self._readable = asyncio.Event()
-        self._loss_seen_at = time.time_ns()
-        self._loss_due = 0
+        self._report_due = 0
+        self._looked_at = time.time_ns()
         self._torn = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set, then hand on what is left, without more waiting for pods and outcomes."""
+        for generation in (*self._probes.replaced, self._probes.current):
+            generation.release(self._recovered)
+        for generation in list(self._probes.replaced):
+            await self._drain(generation)
+            self._probes.remove(generation)
+        current = self._probes.current
         loop = asyncio.get_running_loop()
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._readable.set())
         try:
             while not stop.is_set():
-                for descriptor in self._probes.descriptors:
+                for descriptor in current.descriptors:
                     loop.add_reader(descriptor, self._wake)
+                under_way = current.connects_under_way()
                 with contextlib.suppress(TimeoutError):
-                    busy = len(self._outcomes) or len(self._resolver)
-                    await asyncio.wait_for(self._readable.wait(), WAKE_S if busy else LOSS_S)
+                    await asyncio.wait_for(self._readable.wait(), BUSY_S if under_way or len(self._resolver) else IDLE_S)
                 self._readable.clear()
-                await self._step(_now())
-                await asyncio.sleep(GATHER_S)
+                now = _now()
+                if under_way:
+                    current.tell(current.overdue(now - HOLD_NS))
+                if await self._turn(current, now) < MOST_RECORDS:
+                    await asyncio.sleep(GATHER_S)
         finally:
             stopping.cancel()
             self._silence()
-        # Only what is there now: under load there would always be more.
-        while await self._step(_now()) >= MOST_RECORDS:
-            pass
-        await self._step(_now() + 3600 * 10**9)  # an hour on, nothing waits any more
-        await self._report_loss()
+        current.folds.report()
+        current.tell(current.overdue(before=2**63))
+        await self._drain(current)
+        await self._hand_on(current, self._resolver.overdue(_now() + 3600 * 10**9), {})  # an hour on, nothing waits any more
 
     def _wake(self) -> None:
         # The rings stay readable until they are read: one call is enough.
@@ -79,52 +117,78 @@ class Node:
 
     def _silence(self) -> None:
         loop = asyncio.get_running_loop()
-        for descriptor in self._probes.descriptors:
+        for descriptor in self._probes.current.descriptors:
             loop.remove_reader(descriptor)
 
-    async def _step(self, now: int) -> int:
+    async def _drain(self, generation: Generation) -> None:
+        """Hand on what probes hold now; under load there would always be more."""
+        self._report_due = 0
+        while await self._turn(generation, _now()) >= MOST_RECORDS:
+            pass
+
+    async def _turn(self, generation: Generation, now: int) -> int:
         """Read once and hand on what can go out; return how many records were read."""
-        records = self._probes.read()
-        small = self._outcomes.join(records.small, records.outcomes, now)
-        if len(small) or len(records.long):
+        report = now >= self._report_due  # not by the wall clock, which may be set back
+        if report:
+            self._report_due = now + REPORT_NS
+            generation.folds.report()
+        records = generation.read()
+        if len(records):
             table = assemble(
-                [small, records.long],
+                [records.small, records.long],
                 self._resolver.subject_of,
                 wall=boot_to_wall(),
-                start_wall=self._probes.boot_offset,
+                start_wall=generation.boot_offset,
             )
-            tables = self._resolver.resolve(table, now)
+            self._count(table)
+            if self._observe is not None:
+                self._observe(table, time.time_ns())
+            resolution = self._resolver.resolve(table, now)
         else:
-            tables = self._resolver.overdue(now)
-        for table in tables:
-            self.events += len(table)
-            await self._put(table)
-        if now >= self._loss_due:  # not by the wall clock, which may be set back
-            self._loss_due = now + int(LOSS_S * 1e9)
-            await self._report_loss()
-        return len(records)
+            resolution = self._resolver.overdue(now)
+        cursor = records.cursor if len(records) else {}
+        if report:
+            losses, reported = self._losses(generation)
+            resolution.ready.extend(losses)
+            cursor |= reported
+        await self._hand_on(generation, resolution, cursor)
+        if report:
+            generation.folds.recycle(now)
+        return max(len(records.small), len(records.long))
 
-    async def _report_loss(self) -> None:
-        begin, self._loss_seen_at = self._loss_seen_at, time.time_ns()
-        total = self._probes.counters()[Counter.RING_FULL]
-        full = total - self._probes.reported_loss
-        torn = self._probes.torn - self._torn
+    async def _hand_on(self, generation: Generation, resolution: Resolution, cursor: dict[str, int]) -> None:
+        if resolution.ready or resolution.held or resolution.settled or cursor:
+            await self._put(Step(resolution.ready, resolution.held, resolution.settled, cursor))
+            generation.release(cursor)
+            generation.note_reported(cursor)
+
+    def _count(self, table: EventColumns) -> None:
+        rows = np.bincount(table.kind, minlength=max(EventKind) + 1)
+        events = np.bincount(table.kind, table.counts(), minlength=max(EventKind) + 1)
+        for kind in EventKind:
+            self.rows[kind] += int(rows[kind])
+            self.events[kind] += int(events[kind])
+
+    def _losses(self, generation: Generation) -> tuple[list[EventColumns], dict[str, int]]:
+        """Return what was lost since the last look, as events, and the cursor that says so."""
+        begin, self._looked_at = self._looked_at, time.time_ns()
+        lost, reported = generation.losses(self._recovered)
+        counts = {counter.name: count for counter, count in lost.items()}
+        torn, self._torn = generation.torn - self._torn, generation.torn
+        if torn > 0:
+            counts["TORN_RECORD"] = torn
         builder = ColumnsBuilder()
-        for reason, count in (("RING_FULL", full), ("TORN_RECORD", torn)):
-            if count > 0:
-                self.lost[reason] = self.lost.get(reason, 0) + count
-                builder.loss(
-                    self._loss_seen_at,
-                    builder.subject(self._home),
-                    reason=reason,
-                    count=count,
-                    begin=min(begin, self._loss_seen_at),
-                    end=self._loss_seen_at,
-                )
-        if len(builder):
-            await self._put(builder.build())
-            self._probes.reported_loss = total
-            self._torn = self._probes.torn
+        for reason, count in counts.items():
+            self.lost[reason] = self.lost.get(reason, 0) + count
+            builder.loss(
+                self._looked_at,
+                builder.subject(self._home),
+                reason=reason,
+                count=count,
+                begin=min(begin, self._looked_at),
+                end=self._looked_at,
+            )
+        return [builder.build()] if len(builder) else [], reported
 
 
 def _now() -> int:

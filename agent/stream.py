@@ -2,7 +2,8 @@
 
 A connection begins with Hello and the collector's answer, which says up to which batch it has everything; what it lacks is sent
 again under the same sequence numbers, then what is new. Whatever breaks, the next connection begins the same way, so nothing
-here needs to know why it broke. What is held meanwhile is `agent.outbox`'s business.
+here needs to know why it broke. What is held meanwhile is `agent.outbox`'s business, and which session is to be continued: when
+what an earlier agent left is delivered, the next connection begins with this one's own.
 """
 
 import asyncio
@@ -14,11 +15,13 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import grpc
-from peerwatch.columns import EventColumns
 from peerwatch.v1 import ingest_pb2
 
 from agent.backoff import Backoff
-from agent.outbox import MAX_BYTES, Counters, Outbox, UnknownSequenceError
+from agent.outbox import MAX_BYTES, Counters, Outbox, SpoolStatus, UnknownSequenceError
+from agent.pace import Pace, Throttle
+from agent.spool import Limits, Spool
+from agent.step import Recovered, Step
 
 __all__ = ["Pace", "Sender"]
 
@@ -30,30 +33,6 @@ Call = grpc.aio.StreamStreamCall[bytes, ingest_pb2.StreamResponse]
 
 MAX_TEXT = 200
 """Characters of a foreign error that go into a log line."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How long things may take, seconds."""
-
-    retry_first_s: float = 0.2
-    """Pause after the first failure; each further one doubles it."""
-
-    retry_cap_s: float = 10.0
-    """Longest pause: a collector that is back hears from its agents within this time."""
-
-    hello_s: float = 10.0
-    """How long a connection and the answer to Hello may take together."""
-
-    stall_s: float = 60.0
-    """How long batches may stay without any acknowledgement before another connection is tried: a slow disk is no reason."""
-
-    keepalive_s: float = 30.0
-    """How often a silent connection is probed. A collector must permit this
-    (`grpc.http2.min_recv_ping_interval_without_data_ms` of at most 20 s), or it ends the connection for too many pings."""
-
-    keepalive_timeout_s: float = 10.0
-    """How long the answer to a probe may take."""
 
 
 @dataclass(slots=True)
@@ -69,10 +48,14 @@ class _BrokenError(Exception):
     """This connection is of no use any more."""
 
 
-class Sender:
-    """Sends tables of events to one collector. Belongs to one event loop: call it from there only.
+class _NextSessionError(Exception):
+    """This connection's session is done; the next one needs another connection."""
 
-    `run` in a task, `put` as often as there are events, `close` at the end.
+
+class Sender:
+    """Sends steps to one collector. Belongs to one event loop: call it from there only.
+
+    `run` in a task, `put` as often as there is something, `close` at the end. `recovered` is what the spool knew at first.
     """
 
     def __init__(
@@ -83,67 +66,120 @@ class Sender:
         node: str,
         session: str,
         version: str,
-        max_bytes: int = MAX_BYTES,
+        spool: Limits | None = None,
+        memory_bytes: int = MAX_BYTES,
         pace: Pace | None = None,
     ) -> None:
-        """`collector`: HOST:PORT. `session`: random, one per agent process. `max_bytes`: bound of what is kept."""
+        """Open the spool, if there is to be one.
+
+        Args:
+            collector: HOST:PORT.
+            cluster: goes into Hello.
+            node: goes into Hello.
+            session: random, one per agent process.
+            version: goes into Hello.
+            spool: where events are kept until they are delivered; None: in memory only.
+            memory_bytes: bound of what is kept in memory.
+            pace: how fast and how patiently to send.
+
+        Raises:
+            ConfigError: the spool's folder cannot be used, or holds events of another node.
+        """
         self._collector = collector
-        self._max_bytes = max_bytes
         self._pace = pace or Pace()
-        hello = ingest_pb2.Hello(cluster=cluster, node=node, session=session, agent_version=version)
-        self._hello = ingest_pb2.StreamRequest(hello=hello).SerializeToString()
-        self._outbox = Outbox(cluster, node, max_bytes)
+        self._hello = ingest_pb2.Hello(cluster=cluster, node=node, agent_version=version)
+        opened = None if spool is None else Spool(spool, cluster=cluster, node=node, session=session)
+        self.recovered = Recovered() if opened is None else opened.recovered
+        self._outbox = Outbox(cluster, node, memory_bytes, session=session, spool=opened)
+        self._throttle = Throttle(self._pace.resend_bytes_per_s, time.monotonic())
+        self._spool_bytes = 0 if spool is None else spool.max_bytes
+        # What an outage may fill, for the log.
+        self._room = memory_bytes if spool is None else spool.max_bytes
         self._backoff = Backoff(self._pace.retry_first_s, self._pace.retry_cap_s)
         self._outage = _Outage()
-        self._connected = False
+        self._connected = self._running = False
+        self.connections = 0
+        """How often a collector has answered on a new connection."""
         self._progress_at = time.monotonic()
         # `_news`: there may be something to write. `_settled`: nothing is left. `_closed`: give up.
         self._news = asyncio.Event()
         self._settled = asyncio.Event()
-        self._settled.set()
+        if not self._outbox:
+            self._settled.set()
         self._closed = asyncio.Event()
 
     @property
     def counters(self) -> Counters:
-        """Events put in, acknowledged and given up."""
+        """Events found, put in, acknowledged and given up."""
         return self._outbox.counters
 
     @property
     def held_bytes(self) -> int:
-        """What is kept now, bytes."""
+        """What is kept in memory now, bytes."""
         return self._outbox.held_bytes
+
+    @property
+    def held_events(self) -> int:
+        """How many events are kept now, wherever."""
+        return self._outbox.held_events
+
+    @property
+    def spool_status(self) -> SpoolStatus:
+        """How the spool is."""
+        return self._outbox.spool_status
+
+    @property
+    def spool_max_bytes(self) -> int:
+        """How much the spool may hold, bytes; 0 without one."""
+        return self._spool_bytes
 
     @property
     def connected(self) -> bool:
         """Whether the collector has answered on the present connection."""
         return self._connected
 
-    async def put(self, table: EventColumns) -> None:
-        """Queue a table. Never waits: what is too much is given up, oldest first, counted and reported in the stream."""
-        self._outbox.put(table)
+    async def put(self, step: Step) -> None:
+        """Take a step in; it is safe then. Never waits for the network, and does not fail: see `Outbox.put`."""
+        self._throttle.produced(self._outbox.put(step))
         if self._outbox:
             self._settled.clear()
             self._news.set()
 
     async def close(self, timeout_s: float) -> int:
-        """Deliver what is held, for at most `timeout_s` seconds, and end `run`; return how many events were left over."""
+        """Deliver what is held, for at most `timeout_s` seconds, and end `run`; return how many events were left over.
+
+        What is left over is in the spool, if there is one. Nothing can be put in afterwards.
+        """
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._settled.wait(), timeout_s)
+        left = self._outbox.held_events
         self._closed.set()
-        return self._outbox.held_events
+        if not self._running:
+            self._outbox.close()
+        return left
 
     async def run(self) -> None:
         """Connect, send, connect again; returns after `close`."""
+        self._running = True
         sending = asyncio.create_task(self._keep_connected())
+        ticking = asyncio.create_task(self._tick())
         closed = asyncio.create_task(self._closed.wait())
         try:
-            await asyncio.wait((sending, closed), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()  # it does not return: this raises
+            await asyncio.wait((sending, ticking, closed), return_when=asyncio.FIRST_COMPLETED)
+            if not closed.done():
+                (sending if sending.done() else ticking).result()  # neither returns: this raises
         finally:
             sending.cancel()
+            ticking.cancel()
             closed.cancel()
-            await asyncio.gather(sending, closed, return_exceptions=True)
+            await asyncio.gather(sending, ticking, closed, return_exceptions=True)
+            self._outbox.close()
+
+    async def _tick(self) -> NoReturn:
+        while True:
+            await asyncio.sleep(self._pace.tick_s)
+            self._outbox.tick()
+            self._news.set()  # what expired has left a gap
 
     async def _keep_connected(self) -> NoReturn:
         while True:
@@ -152,6 +188,8 @@ class Sender:
                 await self._connect()
             except _BrokenError as broken:
                 self._failed(str(broken), answered=self._connected)
+            except _NextSessionError:
+                continue
             finally:
                 self._connected = False
             # A collector that answers and then fails at once is asked less and less often, too.
@@ -163,7 +201,8 @@ class Sender:
         """Use one connection until it breaks.
 
         Raises:
-            _BrokenError: always; the text says why.
+            _BrokenError: always, the text says why, save for
+            _NextSessionError: it worked, and is done.
         """
         pace = self._pace
         options = (
@@ -183,18 +222,22 @@ class Sender:
                 call.cancel()
 
     async def _converse(self, call: Call) -> NoReturn:
+        session = self._outbox.session
+        self._hello.session = session
         try:
             async with asyncio.timeout(self._pace.hello_s):
-                await call.write(self._hello)
+                await call.write(ingest_pb2.StreamRequest(hello=self._hello).SerializeToString())
                 acknowledged = await self._read(call)
         except TimeoutError:
             raise _BrokenError(f"no answer in {self._pace.hello_s:.0f} s") from None
         self._acknowledge(acknowledged)
         self._progress_at = time.monotonic()
         self._connected = True
+        self.connections += 1
         if not self._outbox.unacknowledged:
             self._recovered()
-        tasks = [asyncio.create_task(part) for part in (self._read_all(call), self._write_all(call), self._watch_progress())]
+        parts = (self._read_all(call, session), self._write_all(call, session), self._watch_progress())
+        tasks = [asyncio.create_task(part) for part in parts]
         try:
             # The first that fails ends the connection; none of them returns.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -204,22 +247,28 @@ class Sender:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         raise next((each for each in results if isinstance(each, Exception)), _BrokenError("the stream was cancelled"))
 
-    async def _write_all(self, call: Call) -> NoReturn:
+    async def _write_all(self, call: Call, session: str) -> NoReturn:
         written = 0
         while True:
             self._news.clear()
+            if self._outbox.session != session:
+                raise _NextSessionError
             batch = self._outbox.next(written)
             if batch is None:
                 await self._news.wait()
                 continue
             written = batch.sequence
+            if self._outbox.behind:
+                await asyncio.sleep(self._throttle.sent(len(batch.request), time.monotonic()))
             if self._outbox.unacknowledged == 1:
                 self._progress_at = time.monotonic()  # the wait for an acknowledgement begins here
             await call.write(batch.request)
 
-    async def _read_all(self, call: Call) -> NoReturn:
+    async def _read_all(self, call: Call, session: str) -> NoReturn:
         while True:
-            self._acknowledge(await self._read(call))
+            acknowledged = await self._read(call)
+            if self._outbox.session == session:  # else all of it is acknowledged, and the connection about to end
+                self._acknowledge(acknowledged)
 
     async def _watch_progress(self) -> NoReturn:
         while True:
@@ -258,7 +307,7 @@ class Sender:
                 "collector %s is not reachable (%s); events are kept (up to %s) and sent when it is back",
                 self._collector,
                 why,
-                _size(self._max_bytes),
+                _size(self._room),
             )
 
     def _recovered(self) -> None:

@@ -9,6 +9,9 @@ __all__ = ["offset_macros"]
 # Macro → member, the newest kernel's name first. A kernel without any of them cannot be captured.
 MEMBERS: dict[str, tuple[str, ...]] = {
     "TASK_CGROUPS": ("task_struct.cgroups",),
+    "TASK_EXIT_CODE": ("task_struct.exit_code",),
+    "TASK_FLAGS": ("task_struct.flags",),
+    "TASK_SELF_EXEC_ID": ("task_struct.self_exec_id",),
     "TASK_CRED": ("task_struct.cred",),
     "TASK_FILES": ("task_struct.files",),
     "TASK_FS": ("task_struct.fs",),
@@ -21,7 +24,11 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "TASK_START_BOOTTIME": ("task_struct.start_boottime", "task_struct.real_start_time"),
     "TASK_TGID": ("task_struct.tgid",),
     "TASK_THREAD_PID": ("task_struct.thread_pid",),
+    "BINPRM_FILENAME": ("linux_binprm.filename",),
+    "BINPRM_INTERP": ("linux_binprm.interp",),
+    "CRED_CAP_EFFECTIVE": ("cred.cap_effective",),
     "CRED_UID": ("cred.uid",),
+    "SIGNAL_LIVE": ("signal_struct.live",),
     "SIGNAL_TTY": ("signal_struct.tty",),
     "NSPROXY_MNT_NS": ("nsproxy.mnt_ns",),
     "PID_LEVEL": ("pid.level",),
@@ -40,6 +47,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "FILE_PRIVATE_DATA": ("file.private_data",),
     "PATH_DENTRY": ("path.dentry",),
     "PATH_MNT": ("path.mnt",),
+    "DENTRY_D_NAME_HASH": ("dentry.d_name.hash_len",),
     "DENTRY_D_NAME_LEN": ("dentry.d_name.len",),
     "DENTRY_D_NAME_NAME": ("dentry.d_name.name",),
     "DENTRY_D_PARENT": ("dentry.d_parent",),
@@ -47,6 +55,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "MOUNT_MNT": ("mount.mnt",),
     "MOUNT_MNT_MOUNTPOINT": ("mount.mnt_mountpoint",),
     "MOUNT_MNT_PARENT": ("mount.mnt_parent",),
+    # i_ctime became __i_ctime in 6.6 (13bc24457850) and two members in 6.11 (3aa63a569c64)
+    "INODE_I_CTIME_NSEC": ("inode.i_ctime_nsec", "inode.__i_ctime.tv_nsec", "inode.i_ctime.tv_nsec"),
+    "INODE_I_CTIME_SEC": ("inode.i_ctime_sec", "inode.__i_ctime.tv_sec", "inode.i_ctime.tv_sec"),
+    "INODE_I_INO": ("inode.i_ino",),
     "INODE_I_MODE": ("inode.i_mode",),
     "INODE_I_NLINK": ("inode.i_nlink",),
     "INODE_I_SB": ("inode.i_sb",),
@@ -64,19 +76,32 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "SOCK_DPORT": ("sock.__sk_common.skc_dport",),
     "SOCK_ERR": ("sock.sk_err",),
     "SOCK_FAMILY": ("sock.__sk_common.skc_family",),
+    "SOCK_NUM": ("sock.__sk_common.skc_num",),
     "SOCK_PROTOCOL": ("sock.sk_protocol",),
+    "SOCK_RCV_SADDR": ("sock.__sk_common.skc_rcv_saddr",),
     "SOCK_V6_DADDR": ("sock.__sk_common.skc_v6_daddr",),
+    "SOCK_V6_RCV_SADDR": ("sock.__sk_common.skc_v6_rcv_saddr",),
 }
 
 # Only with overlayfs in the kernel itself; without, UPPER_LAYER is not told for it.
 OVERLAY = {"OVL_INODE_UPPERDENTRY": "ovl_inode.__upperdentry", "OVL_INODE_VFS_INODE": "ovl_inode.vfs_inode"}
 
+# Where a stopped system call's arguments are, in order: members of pt_regs, or one array of them from its second on (arm64
+# returns in the first one's register and keeps that apart).
+_X86_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
+
+# Numbers of the system calls that one probe tells apart (asm/unistd_64.h; asm-generic/unistd.h).
+SYSCALLS = {
+    "x86_64": {"connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "accept4": 288, "sendmmsg": 307},
+    "aarch64": {"connect": 203, "accept": 202, "sendto": 206, "sendmsg": 211, "accept4": 242, "sendmmsg": 269},
+}
+
 # v1 controllers in which runtimes put containers, by the kernel's subsystem ids; one that is built in is enough.
 V1_SUBSYSTEMS = ("memory_cgrp_id", "pids_cgrp_id", "cpu_cgrp_id")
 
 
-def offset_macros(btf: Btf) -> dict[str, int]:
-    """Return macro → value for the probes.
+def offset_macros(btf: Btf, machine: str) -> dict[str, int]:
+    """Return macro → value for the probes; `machine` as `platform.machine()` says it.
 
     Raises:
         BtfError: the kernel lacks a member that the probes cannot do without.
@@ -91,6 +116,7 @@ def offset_macros(btf: Btf) -> dict[str, int]:
                 if member == members[-1]:
                     raise
     macros["UPID_SIZE"] = btf.size("upid")
+    macros |= _system_calls(btf, machine)
     with contextlib.suppress(BtfError):  # overlayfs is a module or missing
         macros.update({macro: btf.offset(member) for macro, member in OVERLAY.items()})
     for subsystem in V1_SUBSYSTEMS:
@@ -100,3 +126,16 @@ def offset_macros(btf: Btf) -> dict[str, int]:
         except BtfError:
             continue
     return macros
+
+
+def _system_calls(btf: Btf, machine: str) -> dict[str, int]:
+    numbers = SYSCALLS.get(machine)
+    if numbers is None:
+        raise BtfError(f"{machine} is not supported: {' and '.join(SYSCALLS)} are")
+    macros = {f"NR_{name.upper()}": number for name, number in numbers.items()}
+    if machine == "x86_64":
+        places = [btf.offset(f"pt_regs.{name}") for name in _X86_REGISTERS]
+    else:
+        first = btf.offset("pt_regs.regs")
+        places = [btf.offset("pt_regs.orig_x0"), *(first + 8 * number for number in range(1, len(_X86_REGISTERS)))]
+    return macros | {f"REGISTER_{number}": place for number, place in enumerate(places)}

@@ -1,12 +1,11 @@
-"""The attached probes: starts the loader when they are not there yet, opens what it pinned, reads rings and counters.
+"""The attached probes: starts the loader when they are not there yet, and finds what it pinned.
 
 Probes belong to the machine, not to this process: they stay when it ends and are found again when it is back, with all that
-came in between, as far as the rings hold it.
+came in between, as far as the rings hold it. Those of another version are replaced, and what they still hold is read.
 """
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -17,21 +16,20 @@ import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import numpy as np
-import numpy.typing as npt
-
-from agent.capture.pins import LINKS, MAPS, RING_PAGES, lookup, open_pin, store, unpin_all
-from agent.capture.records import CGROUP, LONG_EVENT, OUTCOME, SMALL_EVENT, Counter
-from agent.capture.ring import Ring
+from agent.capture.folds import await_grace_period
+from agent.capture.generation import Generation, describe
+from agent.capture.libbpf import opened, store
+from agent.capture.pins import ANCHORS, GENERATION, activate, anchor, is_complete, unpin_all
+from agent.capture.records import State
+from agent.capture.sizes import SIZES
 from agent.errors import ConfigError, UnsupportedError
 
 __all__ = [
-    "MOST_RECORDS",
     "PIN_FOLDER",
+    "Mode",
     "Probes",
-    "Records",
     "boot_to_wall",
     "own_folder",
     "uninstall",
@@ -40,39 +38,25 @@ __all__ = [
 
 PIN_FOLDER = Path("/sys/fs/bpf/peerwatch")
 
-_VERSION = re.compile(r"[0-9a-f]{16}")
-"""What is in a folder of ours: one folder per version of the probes, named by `_fingerprint`."""
-
 _OWN = re.compile(rf"{PIN_FOLDER.name}-(?:record|check)-(?P<pid>[0-9]+)")
 
-_PAGE = 4096
-_RING_SIZES = {
-    "small_events": RING_PAGES["SMALL_RING_PAGES"] * _PAGE,
-    "long_events": RING_PAGES["LONG_RING_PAGES"] * _PAGE,
-    "outcomes": RING_PAGES["OUTCOME_RING_PAGES"] * _PAGE,
-}
-
-# Places in the map `state` (bpf/scratch.h).
-_BOOT_OFFSET, _REPORTED_LOSS = 0, 1
-
-MOST_RECORDS = 8192
-"""Records taken from a ring at once: 4 MiB of small ones, so that a full ring is worked off in pieces."""
-
 LOADER_TIMEOUT_S = 60
-"""Compiling takes under 2 s; a machine this busy should say so instead of hanging."""
+"""Compiling takes under 3 s; a machine this busy should say so instead of hanging."""
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
-    """What was read at once: arrays of the types in `records.py`. Long events come after small ones, not by time."""
+class Mode:
+    """What is captured."""
 
-    small: npt.NDArray[Any]
-    long: npt.NDArray[Any]
-    outcomes: npt.NDArray[Any]
+    full: bool = False
+    """Every event by itself: repeats are not counted in the kernel."""
 
-    def __len__(self) -> int:
-        """Return how many records these are."""
-        return len(self.small) + len(self.long) + len(self.outcomes)
+    host: bool = False
+    """The host's own processes, too, not only those in containers."""
+
+    def macros(self) -> list[str]:
+        """Return what the probes are built with."""
+        return [*([] if self.full else ["FOLDING"]), *(["CAPTURE_HOST"] if self.host else [])]
 
 
 class Probes:
@@ -83,19 +67,22 @@ class Probes:
         ConfigError: the folder holds pins of others.
     """
 
-    def __init__(self, folder: Path = PIN_FOLDER) -> None:
+    def __init__(self, folder: Path = PIN_FOLDER, mode: Mode = Mode()) -> None:
         self._lock = _lock(folder)
+        self.replaced: list[Generation] = []
+        """Probes of before that are not called any more and may still hold events: read them, then `remove` them."""
         try:
-            pins = _attach(folder)
-            self._rings = {
-                name: Ring(open_pin(pins / name), size, record)
-                for (name, size), record in zip(_RING_SIZES.items(), (SMALL_EVENT, LONG_EVENT, OUTCOME), strict=True)
-            }
-            self._counters = open_pin(pins / "counters")
-            self._cgroups = open_pin(pins / "cgroups")
-            self._state = open_pin(pins / "state")
-            self.boot_offset = self._read_state(_BOOT_OFFSET)
-            """Wall clock minus boot clock, ns, when the probes were attached: turns start times into stable identities."""
+            pins = _load(folder, mode)
+            anchor(folder, pins)
+            others = [each for each in folder.iterdir() if GENERATION.fullmatch(each.name) and each != pins]
+            if others:
+                _inherit_boot_offset(others[0], pins)
+            activate(folder, pins)
+            self.current = Generation(pins)
+            if others:
+                await_grace_period()
+            for other in others:
+                self._open_replaced(other)
         except BaseException as error:
             os.close(self._lock)
             with contextlib.suppress(OSError):  # it holds the probes of a run before
@@ -104,62 +91,45 @@ class Probes:
                 raise UnsupportedError(f"{error.strerror}; `peerwatch-agent uninstall` removes what is pinned there") from None
             raise
 
+    def _open_replaced(self, pins: Path) -> None:
+        try:
+            generation = Generation(pins)
+        except (OSError, ValueError, KeyError):  # pinned in part, or of a version that did not describe itself
+            unpin_all(pins)
+            return
+        # Everything that these probes know is in their rings after this: nobody calls them any more.
+        generation.folds.report()
+        generation.tell(generation.overdue(before=2**63))
+        self.replaced.append(generation)
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close, and leave the probes running."""
-        for ring in self._rings.values():
-            ring.close()
-        for descriptor in (self._counters, self._cgroups, self._state, self._lock):
-            os.close(descriptor)
+        for generation in (self.current, *self.replaced):
+            generation.close()
+        os.close(self._lock)
 
     @property
-    def descriptors(self) -> list[int]:
-        """File descriptors that become readable when there is something to read."""
-        return [ring.descriptor for ring in self._rings.values()]
-
-    @property
-    def torn(self) -> int:
-        """Records that no probe of ours can have written."""
-        return sum(ring.torn for ring in self._rings.values())
-
-    def read(self) -> Records:
-        """Take what the rings hold, up to `MOST_RECORDS` each."""
-        return Records(*(ring.read(MOST_RECORDS) for ring in self._rings.values()))
-
-    def counters(self) -> dict[Counter, int]:
-        """Return what the kernel side counted since the probes were attached, over all CPUs."""
-        return {counter: self._counter(counter) for counter in Counter}
-
-    def _counter(self, counter: int) -> int:
-        value = lookup(self._counters, struct.pack("<I", counter), 8 * _possible_cpus())
-        return int(np.frombuffer(value or b"", np.uint64).sum())
-
-    @property
-    def reported_loss(self) -> int:
-        """How many lost events were reported since the probes were attached, by this agent and those before it."""
-        return self._read_state(_REPORTED_LOSS)
-
-    @reported_loss.setter
-    def reported_loss(self, count: int) -> None:
-        store(self._state, struct.pack("<I", _REPORTED_LOSS), struct.pack("<Q", count))
-
-    def _read_state(self, place: int) -> int:
-        return int.from_bytes(lookup(self._state, struct.pack("<I", place), 8) or b"", "little")
+    def boot_offset(self) -> int:
+        """Wall clock minus boot clock, ns, when the first probes were attached."""
+        return self.current.boot_offset
 
     def cgroup_path(self, key: int) -> str:
-        """Return a cgroup's path, empty if the probes no longer know it.
+        """Return a cgroup's path, empty if no probes know it any more."""
+        for generation in (self.current, *self.replaced):
+            path = generation.cgroup_path(key)
+            if path:
+                return path
+        return ""
 
-        It begins with `/` only if they followed it to the root: what is above is missing otherwise.
-        """
-        value = lookup(self._cgroups, struct.pack("<Q", key), CGROUP.itemsize)
-        if value is None:
-            return ""
-        entry = np.frombuffer(value, CGROUP)[0]
-        names = bytes(entry["path"])[: int(entry["length"])].decode("utf-8", "backslashreplace").rstrip("/").split("/")
-        return ("/" if entry["is_complete"] else "") + "/".join(reversed(names))
+    def remove(self, generation: Generation) -> None:
+        """Free what replaced probes hold, once all of it was read."""
+        self.replaced.remove(generation)
+        generation.close()
+        unpin_all(generation.pins)
 
 
 def uninstall(folder: Path = PIN_FOLDER) -> bool:
@@ -213,50 +183,59 @@ def _lock(folder: Path) -> int:
         raise UnsupportedError(
             f"another peerwatch-agent uses {folder}: stop it, or take another folder with --pin-dir"
         ) from None
-    strangers = sorted(entry.name for entry in folder.iterdir() if not _VERSION.fullmatch(entry.name))
+    strangers = sorted(entry.name for entry in folder.iterdir() if not _is_ours(entry.name))
     if strangers:
         os.close(descriptor)
         raise ConfigError(f"{folder} holds {strangers[0]!r}, which is not peerwatch's: give a folder of its own with --pin-dir")
     return descriptor
 
 
-def _attach(folder: Path) -> Path:
-    """Return the folder with this version's pins; what other versions left is removed once ours run."""
-    pins = folder / _fingerprint()
-    if not all((pins / name).exists() for name in (*MAPS, *LINKS)):
-        unpin_all(pins)  # what a loader left that died on the way
-        command = [sys.executable, "-P", "-m", "agent.capture.loader", str(pins)]
-        try:
-            # In a process group of its own: Ctrl-C is for the agent, which ends in order once the probes are there.
-            loader = subprocess.run(  # noqa: S603 — our own module
-                command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_S, check=False, process_group=0
-            )
-        except subprocess.TimeoutExpired:
-            raise UnsupportedError(f"the probes were not loaded within {LOADER_TIMEOUT_S} s: the machine is too busy") from None
-        if loader.returncode:
-            reason = loader.stderr.strip().splitlines()[-1:] or [f"the loader ended with {loader.returncode}"]
-            raise UnsupportedError(reason[0])
-    for other in folder.iterdir():
-        if other != pins:
-            unpin_all(other)
+def _is_ours(name: str) -> bool:
+    return name == ANCHORS or GENERATION.fullmatch(name.removesuffix("-new")) is not None
+
+
+def _load(folder: Path, mode: Mode) -> Path:
+    """Return the folder with the pins of this version and mode, loaded if they are not there."""
+    pins = folder / _fingerprint(mode)
+    for loading in folder.glob("*-new"):  # of a loader that died on the way
+        unpin_all(loading)
+    if is_complete(pins):
+        return pins
+    unpin_all(pins)
+    new = pins.with_name(pins.name + "-new")
+    command = [sys.executable, "-P", "-m", "agent.capture.loader", str(new), *mode.macros()]
+    try:
+        # In a process group of its own: Ctrl-C is for the agent, which ends in order once the probes are there.
+        loader = subprocess.run(  # noqa: S603 — our own module
+            command, capture_output=True, text=True, timeout=LOADER_TIMEOUT_S, check=False, process_group=0
+        )
+    except subprocess.TimeoutExpired:
+        raise UnsupportedError(f"the probes were not loaded within {LOADER_TIMEOUT_S} s: the machine is too busy") from None
+    if loader.returncode:
+        reason = loader.stderr.strip().splitlines()[-1:] or [f"the loader ended with {loader.returncode}"]
+        raise UnsupportedError(reason[0])
+    describe(new)
+    new.rename(pins)
     return pins
 
 
-def _fingerprint() -> str:
-    """Name what is pinned by what it was made from: other sources or sizes are other probes."""
-    digest = hashlib.sha256(repr(sorted(RING_PAGES.items())).encode())
+def _inherit_boot_offset(old: Path, new: Path) -> None:
+    """Let processes keep the start times, and with them the identities, that they had under the probes of before."""
+    with contextlib.suppress(OSError, ValueError, KeyError):  # pinned in part, or of a version that did not describe itself
+        offset = Generation(old)
+        with opened(new / "state") as state:
+            store(state, struct.pack("<I", State.BOOT_OFFSET), struct.pack("<Q", offset.boot_offset))
+        offset.close()
+
+
+def _fingerprint(mode: Mode) -> str:
+    """Name what is pinned by what it was made from: other sources, sizes or modes are other probes."""
+    digest = hashlib.sha256(repr((SIZES, mode)).encode())
     folder = resources.files("agent.capture") / "bpf"
     for source in sorted(folder.iterdir(), key=lambda each: each.name):
         if source.is_file():
             digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
-
-
-@functools.cache
-def _possible_cpus() -> int:
-    """Return how many values a per-CPU map holds for one key: `0-3` means four."""
-    ranges = Path("/sys/devices/system/cpu/possible").read_text().strip()
-    return int(ranges.rpartition(",")[2].rpartition("-")[2]) + 1
 
 
 def boot_to_wall() -> int:

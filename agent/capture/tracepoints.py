@@ -9,7 +9,7 @@ import platform
 import struct
 from pathlib import Path
 
-from agent.capture.pins import link_tracepoint
+from agent.capture.libbpf import link_tracepoint
 from agent.errors import UnsupportedError
 
 __all__ = ["TRACEFS", "attach_tracepoint"]

@@ -1,7 +1,7 @@
 """Pods of this node from the Kubernetes API server: a list, then a watch for as long as the agent lives.
 
-The only module that imports `kubernetes`, and only its configuration, credentials and HTTP pool: its typed API costs 95 MB of
-memory for the models, of which not one is needed here, and its own informer retries without a pause and keeps whole objects.
+Plain HTTP: the client library's typed API costs 95 MB of memory for the models, of which not one is needed here, and its own
+informer retries without a pause and keeps whole objects.
 """
 
 import logging
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import orjson
 
 from agent.backoff import Backoff
-from agent.errors import ConfigError
+from agent.identity.apiserver import from_kubeconfig, from_pod
 from agent.identity.index import PodIndex
 from agent.identity.pods import MalformedPodError, PodRecord, parse_pod
 from agent.identity.watchlines import Change, ExpiredError, ServerError, failure, lines, watch_event
@@ -69,7 +69,7 @@ class KubernetesPods:
         self.malformed = 0
         self._index = index
         self._node = node
-        self._configuration, self._pool = _connect(kubeconfig)
+        self._server = from_pod() if kubeconfig is None else from_kubeconfig(kubeconfig)
         self._backoff = Backoff(RETRY_FIRST_S, RETRY_CAP_S)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubernetes-pods", daemon=True)
@@ -195,15 +195,15 @@ class KubernetesPods:
     @contextmanager
     def _request(self, parameters: dict[str, str], read_timeout_s: float) -> Iterator[Any]:
         """Ask for pods of this node; what goes wrong until the answer is read becomes `_Lost`, save an expired version."""
-        from urllib3 import Timeout  # noqa: PLC0415 — comes with kubernetes, which is imported late
+        from urllib3 import Timeout  # noqa: PLC0415 — not there without peerwatch[agent], which the server above has checked
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 — as above
 
         query = urlencode({"fieldSelector": f"spec.nodeName={self._node}"} | parameters)
         response = None
         try:
-            response = self._pool.request(
+            response = self._server.pool.request(
                 "GET",
-                f"{self._configuration.host}/api/v1/pods?{query}",
+                f"{self._server.url}/api/v1/pods?{query}",
                 headers={"Accept": "application/json", "User-Agent": "peerwatch-agent"} | self._credentials(),
                 timeout=Timeout(connect=CONNECT_TIMEOUT_S, read=read_timeout_s),
                 preload_content=False,
@@ -223,12 +223,10 @@ class KubernetesPods:
                 response.close()  # a watch is never read to its end, so its connection cannot be used again
 
     def _credentials(self) -> dict[str, str]:
-        # Asked for each time: tokens of service accounts are renewed on disk, and the client library reads them again.
         try:
-            settings = self._configuration.auth_settings().values()
+            return self._server.credentials()
         except Exception as error:  # a token file that is gone, a plugin that fails: it may be back with the next try
             raise _Lost(f"no credentials: {' '.join(str(error).split())[:200]}") from error
-        return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
 
     def _heard(self, pods: int) -> None:
         self._heard_at = time.monotonic()
@@ -241,7 +239,7 @@ class KubernetesPods:
             self._down_since = time.monotonic()
             _log.warning(
                 "no pods from the API server at %s (%s); the %d known stay, new ones are unknown until it is back",
-                self._configuration.host,
+                self._server.url,
                 lost,
                 len(self._index),
             )
@@ -253,24 +251,3 @@ class _Lost(Exception):  # noqa: N818 — a state of the connection, never leave
     def __init__(self, text: str, retry_after_s: float = 0) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
-
-
-def _connect(kubeconfig: str | None) -> tuple[Any, Any]:
-    """Return the client library's configuration and its HTTP pool."""
-    try:
-        from kubernetes.client import Configuration  # noqa: PLC0415 — 40 MB, only where pods come from the API server
-        from kubernetes.client.rest import RESTClientObject  # noqa: PLC0415 — as above
-        from kubernetes.config import load_incluster_config, load_kube_config  # noqa: PLC0415 — as above
-    except ImportError as error:
-        raise ConfigError(f"pods from the API server need peerwatch[agent] ({error}); install it or use --pods FILE") from error
-    configuration = Configuration()
-    try:
-        if kubeconfig is None:
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
-        else:
-            load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
-        return configuration, RESTClientObject(configuration).pool_manager
-    except Exception as error:  # lets through whatever its YAML, TLS and plugin code raises
-        source = f"--kubeconfig {kubeconfig}" if kubeconfig else "no service account here"
-        why = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{source}: {why}; give --kubeconfig FILE or --pods FILE") from error

@@ -9,8 +9,8 @@
 #include "kernel.h"
 #include "scratch.h"
 
-/* Least recently used go first. 4096 cgroups of 528 bytes: more than any node's pods (kubelet's default limit is 110). */
-BPF_TABLE("lru_hash", __u64, struct cgroup, cgroups, 4096);
+/* Least recently used go first. */
+BPF_TABLE("lru_hash", __u64, struct cgroup, cgroups, CGROUPS);
 
 /* Names of one cgroup are assembled here: a struct cgroup is too large for the stack. */
 struct cgroup_scratch {
@@ -70,11 +70,27 @@ static __always_inline int is_pod(const char *name, long length) {
     return end == ('l' | 'i' << 8 | 'c' << 16 | 'e' << 24) && word == ('-' | 'p' << 8 | 'o' << 16 | 'd' << 24);
 }
 
-static __always_inline struct cgroup *describe_cgroup(__u64 key, void *node) {
+#ifdef CGROUP_V1_SUBSYSTEM
+#define HIERARCHIES 2
+#else
+#define HIERARCHIES 1
+#define CGROUP_V1_SUBSYSTEM 0
+#endif
+
+/* The kernfs node of a task's cgroup in one hierarchy: 0 is the unified one (v2), n the v1 subsystem with id n - 1. */
+static __always_inline void *task_cgroup_node(void *task, int hierarchy) {
+    void *set = read_pointer(task, TASK_CGROUPS);
+    void *cgroup = hierarchy ? read_pointer(read_pointer(set, CSS_SET_SUBSYS + 8 * (hierarchy - 1)), CSS_CGROUP)
+                             : read_pointer(set, CSS_SET_DFL_CGRP);
+    return read_pointer(cgroup, CGROUP_KN);
+}
+
+/* Keeps a cgroup's names. */
+static __always_inline void describe_cgroup(__u64 key, void *node) {
     int zero = 0;
     struct cgroup_scratch *scratch = cgroup_scratches.lookup(&zero);
     if (!scratch)
-        return 0;
+        return;
     __u32 used = 0;
     __u64 below = 0; /* the cgroup looked at before, if it has a container's name */
     scratch->cgroup.container = 0;
@@ -103,42 +119,85 @@ static __always_inline struct cgroup *describe_cgroup(__u64 key, void *node) {
     }
     scratch->cgroup.length = used;
     cgroups.update(&key, &scratch->cgroup);
-    return cgroups.lookup(&key);
 }
 
-static __always_inline struct cgroup *cgroup_at(void *kernfs_node, __u64 hierarchy, __u64 *key) {
-    if (!kernfs_node)
-        return 0;
-    *key = cgroup_key(kernfs_node, hierarchy);
-    struct cgroup *known = cgroups.lookup(key);
-    return known ? known : describe_cgroup(*key, kernfs_node);
+/* Keeps the names of all cgroups of the current process and of its parent. */
+static __always_inline void describe_cgroups(void *task) {
+    void *parent = read_pointer(task, TASK_REAL_PARENT);
+#pragma nounroll
+    for (int i = 0; i < 2 * HIERARCHIES; i++) {
+        __u64 hierarchy = i & 1 ? CGROUP_V1_SUBSYSTEM + 1 : 0;
+        void *node = task_cgroup_node(i & 2 ? parent : task, hierarchy);
+        __u64 key = cgroup_key(node, hierarchy);
+        if (node && !cgroups.lookup(&key))
+            describe_cgroup(key, node);
+    }
 }
 
-/* The kernfs node of a task's cgroup in one hierarchy: 0 is the unified one (v2), n the v1 subsystem with id n - 1. */
-static __always_inline void *task_cgroup_node(void *task, int hierarchy) {
-    void *set = read_pointer(task, TASK_CGROUPS);
-    void *cgroup = hierarchy ? read_pointer(read_pointer(set, CSS_SET_SUBSYS + 8 * (hierarchy - 1)), CSS_CGROUP)
-                             : read_pointer(set, CSS_SET_DFL_CGRP);
-    return read_pointer(cgroup, CGROUP_KN);
+static __always_inline struct cgroup *known_cgroup(void *node, __u64 hierarchy, __u64 *key) {
+    *key = cgroup_key(node, hierarchy);
+    return cgroups.lookup(key);
 }
 
-/* The container a task is in, or 0. Runtimes on v1 and hybrid hosts put containers into the v1 hierarchies, some into v2 too. */
-static __always_inline struct cgroup *task_container(void *task, __u64 *key) {
-    struct cgroup *found = cgroup_at(task_cgroup_node(task, 0), 0, key);
-    if (found && found->container)
-        return found;
-#ifdef CGROUP_V1_SUBSYSTEM
-    found = cgroup_at(task_cgroup_node(task, CGROUP_V1_SUBSYSTEM + 1), CGROUP_V1_SUBSYSTEM + 1, key);
-    if (found && found->container)
-        return found;
+/* What task_container() finds. */
+enum membership {
+    OUTSIDE,
+    INSIDE,
+    UNDESCRIBED, /* describe_cgroups() must come first */
+};
+
+/* Finds the cgroup of the current task's container. With `any`, outside of containers its cgroup all the same. Runtimes on v1 and
+ * hybrid hosts put containers into the v1 hierarchies, some into v2 too. */
+static __always_inline enum membership task_container(void *task, int any, struct cgroup **found, __u64 *key) {
+    void *set = FIELD_POINTER(task, TASK_CGROUPS);
+    if (!set)
+        return OUTSIDE;
+    void *cgroup = FIELD_POINTER(set, CSS_SET_DFL_CGRP);
+    if (!cgroup)
+        return OUTSIDE;
+    void *node = FIELD_POINTER(cgroup, CGROUP_KN);
+    if (!node)
+        return OUTSIDE;
+    struct cgroup *unified = known_cgroup(node, 0, key);
+    if (!unified)
+        return UNDESCRIBED;
+    *found = unified;
+    if (unified->container)
+        return INSIDE;
+#if HIERARCHIES == 2
+    void *state = FIELD_POINTER(set, CSS_SET_SUBSYS + 8 * CGROUP_V1_SUBSYSTEM);
+    if (!state)
+        return OUTSIDE;
+    cgroup = FIELD_POINTER(state, CSS_CGROUP);
+    if (!cgroup)
+        return OUTSIDE;
+    node = FIELD_POINTER(cgroup, CGROUP_KN);
+    if (!node)
+        return OUTSIDE;
+    __u64 v1_key;
+    struct cgroup *v1 = known_cgroup(node, CGROUP_V1_SUBSYSTEM + 1, &v1_key);
+    if (!v1)
+        return UNDESCRIBED;
+    if (v1->container) {
+        *found = v1;
+        *key = v1_key;
+        return INSIDE;
+    }
 #endif
-    return 0;
+#ifdef CAPTURE_HOST
+    any = 1;
+#endif
+    return any ? INSIDE : OUTSIDE;
 }
 
 /* Whether a task is in the same container as `cgroup`. A cgroup that no probe has met yet counts as outside. */
 static __always_inline int is_inside(void *task, __u64 hierarchy, struct cgroup *cgroup) {
     __u64 key = cgroup_key(task_cgroup_node(task, hierarchy), hierarchy);
     struct cgroup *known = cgroups.lookup(&key);
+#ifdef CAPTURE_HOST
+    if (!read_u32(task, TASK_TGID)) /* the idle task has started the first process, and is no ancestor */
+        return 0;
+#endif
     return known && known->container == cgroup->container;
 }
 

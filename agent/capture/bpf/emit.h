@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
  *
- * The rings, and the one way into them: every record is either in a ring or counted as lost.
+ * The rings, the folds, and the one way into them: every event is in a ring, counted in a fold, or counted as lost.
+ *
+ * The first of a kind goes into a ring at once, and a fold is kept of it; repeats are counted there. The agent asks for what was
+ * counted (control.h), so that a fold says more only when there is more.
  */
 #ifndef PEERWATCH_EMIT_H
 #define PEERWATCH_EMIT_H
@@ -9,53 +12,116 @@
 
 BPF_RINGBUF_OUTPUT(small_events, SMALL_RING_PAGES);
 BPF_RINGBUF_OUTPUT(long_events, LONG_RING_PAGES);
-BPF_RINGBUF_OUTPUT(outcomes, OUTCOME_RING_PAGES);
 
-static __always_inline void emit_long(struct scratch *scratch) {
+/* Keep in sync with FOLD in agent/capture/records.py: the agent maps the table. */
+struct fold {
+    __u64 counted;  /* repeats since the first */
+    __u64 reported; /* of these, how many were handed over */
+    __u64 first_time; /* of the repeats that were not */
+    __u64 last_time;
+    __u64 lifetime; /* sums of exits */
+    __u64 lifetime_reported;
+    __u64 id; /* of this use of the place: time of its first event */
+    __u32 in_use;
+    __u32 place; /* its own index */
+    struct small_event first;
+    union key key;
+};
+
+#define FOLD_FREE 0
+#define FOLD_IN_USE 1
+#define FOLD_RETIRED 2 /* no longer found, but a probe that found it before may still count */
+
+BPF_F_TABLE("array", __u32, struct fold, folds, FOLDS, BPF_F_MMAPABLE);
+BPF_QUEUE(free_folds, __u32, FOLDS);
+BPF_TABLE("hash", struct exec_key, __u32, exec_folds, FOLDS);
+BPF_TABLE("hash", struct repeat_key, __u32, repeat_folds, FOLDS);
+
+static __always_inline struct fold *fold_at(__u32 *place) {
+    return place ? folds.lookup(place) : 0;
+}
+
+static __always_inline struct fold *known_fold(struct scratch *scratch, int kind) {
+    return kind == KIND_EXEC ? fold_at(exec_folds.lookup(&scratch->key.exec)) : fold_at(repeat_folds.lookup(&scratch->key.repeat));
+}
+
+static __always_inline void count_in(struct fold *fold, __u64 now, __u64 lifetime) {
+    if (fold->counted == fold->reported)
+        fold->first_time = now;
+    fold->last_time = now;
+    if (lifetime)
+        __sync_fetch_and_add(&fold->lifetime, lifetime);
+    __sync_fetch_and_add(&fold->counted, 1);
+    count(COUNTER_FOLDED);
+}
+
+/* Returns whether there was room. */
+static __always_inline int emit_long(struct scratch *scratch) {
     struct long_event *record = long_events.ringbuf_reserve(sizeof(*record));
     if (!record) {
         count(COUNTER_RING_FULL);
-        return;
+        return 0;
     }
     record->event = scratch->event;
     bpf_probe_read_kernel(record->text, LONG_TEXT, scratch->text);
     count(COUNTER_PRODUCED);
     long_events.ringbuf_submit(record, 0);
+    return 1;
 }
 
 /* `text` has at least SMALL_TEXT bytes. */
-static __always_inline void emit_small(struct event *event, const char *text) {
+static __always_inline int emit_small(struct event *event, const char *text) {
     struct small_event *record = small_events.ringbuf_reserve(sizeof(*record));
-    if (!record) {
-        count(COUNTER_RING_FULL);
-        return;
-    }
+    if (!record)
+        return 0;
     record->event = *event;
     bpf_probe_read_kernel(record->text, SMALL_TEXT, text);
     count(COUNTER_PRODUCED);
     small_events.ringbuf_submit(record, 0);
+    return 1;
 }
 
-/* Keeps the image of the process in `scratch`, cut to the small size, and returns it. A folder that leaves no room for the
- * ancestors is left out: a process chooses its folder, not where it comes from. */
-static __always_inline struct image *keep_image(struct scratch *scratch) {
-    struct process *process = &scratch->event.process;
-    int zero = 0;
-    struct image_scratch *work = image_scratches.lookup(&zero);
-    if (!work)
-        return 0;
-    struct image *image = &work->image;
-    __u32 head = process->exe_length;
-    bpf_probe_read_kernel(image->text, SMALL_TEXT, scratch->text);
-    if (head < SMALL_TEXT && head + process->cwd_length + process->ancestors_length > SMALL_TEXT) {
-        __u32 rest = head + process->cwd_length;
-        process->cwd_length = 0;
-        bpf_probe_read_kernel(&image->text[BOUND(head, 511)], SMALL_TEXT, &scratch->text[BOUND(rest, TEXT_BYTES - 1)]);
+/* Hands over the event in `scratch`, whose text is `text` and fits the small size, and keeps a fold of it. Returns the fold, or 0. */
+static __always_inline struct fold *emit_first(struct scratch *scratch, const char *text) {
+    struct event *event = &scratch->event;
+    struct fold *fold = 0;
+    __u32 place = 0;
+#ifdef FOLDING
+    if (scratch->is_foldable) {
+        if (free_folds.pop(&place) == 0)
+            fold = folds.lookup(&place);
+        else
+            count(COUNTER_FOLD_TABLE_FULL);
     }
-    fit_small(process);
-    image->process = *process;
-    images.update(&process->pid, image);
-    return image;
+    if (fold) {
+        fold->counted = fold->reported = 0;
+        fold->lifetime = fold->lifetime_reported = 0;
+        fold->first_time = fold->last_time = fold->id = event->time;
+        fold->first.event = *event;
+        bpf_probe_read_kernel(fold->first.text, SMALL_TEXT, text);
+        fold->key = scratch->key;
+        fold->place = place;
+        fold->in_use = FOLD_IN_USE;
+        int taken = event->kind == KIND_EXEC ? exec_folds.insert(&scratch->key.exec, &place)
+                                             : repeat_folds.insert(&scratch->key.repeat, &place);
+        if (taken) { /* another CPU was first with the same, or the table is full */
+            fold->in_use = FOLD_FREE;
+            free_folds.push(&place, 0);
+            fold = known_fold(scratch, event->kind);
+            if (fold) {
+                count_in(fold, event->time, event->lifetime);
+                return fold;
+            }
+        }
+    }
+#endif
+    if (emit_small(event, text))
+        return fold;
+    if (fold) /* no room: it goes out with the fold's next report */
+        count_in(fold, event->time, event->lifetime);
+    else
+        count(COUNTER_RING_FULL);
+    return fold;
 }
 
 #endif

@@ -6,32 +6,100 @@
 #ifndef PEERWATCH_EXEC_H
 #define PEERWATCH_EXEC_H
 
-#include "emit.h"
-#include "process.h"
+#include "first.h"
 
 /* A process that a runtime starts outside and moved into the container's cgroup before it entered its namespaces (runc's
  * nsexec.c executes itself anew there): its parent is not in the container, but in the same mount namespace. */
-static __always_inline int is_runtime(void *task, __u64 hierarchy, struct cgroup *cgroup) {
-    void *parent = read_pointer(task, TASK_REAL_PARENT);
-    __u64 key;
-    struct cgroup *outside = cgroup_at(task_cgroup_node(parent, hierarchy), hierarchy, &key);
-    return (!outside || outside->container != cgroup->container) &&
+static __always_inline int is_runtime(void *task, void *parent, __u64 hierarchy, struct cgroup *cgroup) {
+    return !is_inside(parent, hierarchy, cgroup) &&
            read_pointer(read_pointer(parent, TASK_NSPROXY), NSPROXY_MNT_NS) ==
                read_pointer(read_pointer(task, TASK_NSPROXY), NSPROXY_MNT_NS);
 }
 
-RAW_TRACEPOINT_PROBE(sched_process_exec) {
-    void *task = (void *)ctx->args[0];
-    __u64 cgroup_id = 0;
-    struct cgroup *cgroup = task_container(task, &cgroup_id);
-    if (!cgroup)
+/* Writes what this exec repeats if others were like it; returns whether that can be said. */
+static __always_inline int write_exec_key(struct scratch *scratch, void *task, void *parent) {
+    struct process *process = &scratch->event.process;
+    struct exec_key *key = &scratch->key.exec;
+    void *mm = FIELD_POINTER(task, TASK_MM);
+    if (!mm)
         return 0;
-    if (is_runtime(task, cgroup_id >> 56, cgroup)) {
+    __u64 args = FIELD_U64(mm, MM_ARG_START);
+    __u64 length = FIELD_U64(mm, MM_ARG_END) - args;
+    if (length > KEY_ARGS)
+        return 0;
+    void *file = FIELD_POINTER(mm, MM_EXE_FILE);
+    if (!file)
+        return 0;
+    __builtin_memset(key, 0, sizeof(*key));
+    /* read_user_memory() wants to see the bound. */
+    if (read_user_memory(key->args, BOUND(length, 255) > KEY_ARGS ? KEY_ARGS : BOUND(length, 255), (void *)args))
+        return 0;
+    void *dentry = FIELD_POINTER(file, FILE_F_PATH + PATH_DENTRY);
+    void *inode = FIELD_POINTER(file, FILE_F_INODE);
+    if (!dentry || !inode)
+        return 0;
+    void *folder = FIELD_POINTER(dentry, DENTRY_D_PARENT);
+    if (!folder)
+        return 0;
+    void *fs = FIELD_POINTER(task, TASK_FS);
+    if (!fs)
+        return 0;
+    void *cwd = FIELD_POINTER(fs, FS_PWD + PATH_DENTRY);
+    if (!cwd)
+        return 0;
+    key->parent_start = process->parent_start;
+    key->parent_pid = process->parent_pid;
+    key->parent_exec_id = read_u32(parent, TASK_SELF_EXEC_ID);
+    key->cgroup = process->cgroup;
+    key->dentry = (__u64)dentry;
+    key->mount = FIELD_U64(file, FILE_F_PATH + PATH_MNT);
+    key->inode = FIELD_U64(inode, INODE_I_INO);
+    key->changed = FIELD_U64(inode, INODE_I_CTIME_SEC) * 1000000000ULL + FIELD_U32(inode, INODE_I_CTIME_NSEC);
+    key->names = FIELD_U64(dentry, DENTRY_D_NAME_HASH) ^ (FIELD_U64(folder, DENTRY_D_NAME_HASH) << 1) ^
+                 (FIELD_U64(cwd, DENTRY_D_NAME_HASH) << 2);
+    key->folder = (__u64)cwd;
+    key->folder_mount = FIELD_U64(fs, FS_PWD + PATH_MNT);
+    key->capabilities = process->capabilities;
+    key->uid = process->uid;
+    key->gid = process->gid;
+    key->effective_uid = process->effective_uid;
+    key->effective_gid = process->effective_gid;
+    key->flags = stdio_flags(task) | file_flags(inode);
+    key->args_length = length;
+    return 1;
+}
+
+/* Notes that a process is described by a fold; returns whether there was room. */
+static __always_inline int keep_repeat(struct process *own, struct fold *fold) {
+    struct repeat repeat = {
+        .start = own->start,
+        .image = own->image,
+        .fold = fold->id,
+        .place = fold->place,
+        .exec_id = own->exec_id,
+    };
+    return repeats.update(&own->pid, &repeat) == 0;
+}
+
+int process_exec(struct raw_arguments *ctx) {
+    void *task = (void *)bpf_get_current_task_btf();
+    void *parent = read_pointer(task, TASK_REAL_PARENT);
+    __u64 cgroup_id = 0;
+    __u32 flags = is_agent(parent) ? FLAG_CANARY : 0;
+    struct cgroup *cgroup = 0;
+    enum membership membership = task_container(task, flags, &cgroup, &cgroup_id);
+    if (membership == UNDESCRIBED) {
+        begin_again_at(TAIL_EXEC);
+        tails.call(ctx, TAIL_CGROUPS);
+        return 0;
+    }
+    if (membership == OUTSIDE || !cgroup)
+        return 0;
+    if (!flags && cgroup->container && is_runtime(task, parent, cgroup_id >> 56, cgroup)) {
         count(COUNTER_RUNTIME);
         return 0;
     }
-    int zero = 0;
-    struct scratch *scratch = scratches.lookup(&zero);
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
     if (!scratch)
         return 0;
     struct event *event = &scratch->event;
@@ -39,14 +107,82 @@ RAW_TRACEPOINT_PROBE(sched_process_exec) {
     event->kind = KIND_EXEC;
     event->time = bpf_ktime_get_boot_ns();
     event->process.image = event->time;
-    __u32 used = describe_process(scratch, task, cgroup, cgroup_id);
-    if (used > SMALL_TEXT) {
-        emit_long(scratch);
-        keep_image(scratch);
-    } else {
-        keep_image(scratch);
-        emit_small(event, scratch->text);
+    event->process.flags = flags;
+    identify(&event->process, task, cgroup_id);
+    scratch->is_foldable = scratch->script_length = scratch->resume = 0;
+    void *binary = (void *)ctx->args[2];
+    void *filename = read_pointer(binary, BINPRM_FILENAME);
+    if (filename != read_pointer(binary, BINPRM_INTERP)) {
+        long length = bpf_probe_read_kernel_str(scratch->script, SCRIPT_BYTES, filename);
+        scratch->script_length = length > 0 ? length : 0;
     }
+#ifdef FOLDING
+    if (!flags && write_exec_key(scratch, task, parent)) {
+        struct fold *fold = known_fold(scratch, KIND_EXEC);
+        if (fold && keep_repeat(&event->process, fold)) {
+            count_in(fold, event->time, 0);
+            return 0;
+        }
+        scratch->is_foldable = !fold;
+    }
+#endif
+    tails.call(ctx, TAIL_FIRST);
+    return 0;
+}
+
+/* exit: of what was executed, when its last thread ends. */
+int process_exit(struct raw_arguments *ctx) {
+    __u32 pid = bpf_get_current_pid_tgid() >> 32;
+    struct repeat *repeat = repeats.lookup(&pid);
+    struct image *image = repeat ? 0 : images.lookup(&pid);
+    if (!repeat && !image)
+        return 0;
+    void *task = (void *)bpf_get_current_task_btf();
+    void *leader = FIELD_POINTER(task, TASK_GROUP_LEADER);
+    void *signal = FIELD_POINTER(task, TASK_SIGNAL);
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    if (!leader || !signal || !scratch)
+        return 0;
+    /* do_exit() counted this thread out before. */
+    if (FIELD_U32(signal, SIGNAL_LIVE) || FIELD_U32(leader, TASK_FLAGS) & PF_FORKNOEXEC)
+        return 0;
+    struct event *event = &scratch->event;
+    __u64 start = repeat ? repeat->start : image->process.start;
+    __u64 begin = repeat ? repeat->image : image->process.image ? image->process.image : start;
+    __u64 now = bpf_ktime_get_boot_ns();
+    __u32 code = FIELD_U32(task, TASK_EXIT_CODE) & 0xff7f;
+    if (FIELD_U64(leader, TASK_START_BOOTTIME) != start)
+        return 0;
+    scratch->fold = repeat ? repeat->fold : image->fold;
+    scratch->place = repeat ? repeat->place : image->place;
+    __builtin_memset(event, 0, sizeof(*event));
+    event->kind = KIND_EXIT;
+    event->time = now;
+    event->lifetime = now - begin;
+    event->code = code;
+    event->process.pid = pid;
+    event->process.start = start;
+    event->process.exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
+    if (repeat)
+        repeats.delete(&pid);
+    scratch->is_foldable = scratch->resume = 0;
+#ifdef FOLDING
+    if (scratch->fold) {
+        struct repeat_key *key = &scratch->key.repeat;
+        __builtin_memset(key, 0, sizeof(*key));
+        key->owner = scratch->fold;
+        key->pid = scratch->place;
+        key->kind = KIND_EXIT;
+        key->code = code;
+        struct fold *fold = known_fold(scratch, KIND_EXIT);
+        if (fold) {
+            count_in(fold, now, event->lifetime);
+            return 0;
+        }
+        scratch->is_foldable = 1;
+    }
+#endif
+    tails.call(ctx, TAIL_FIRST);
     return 0;
 }
 

@@ -3,8 +3,8 @@
  * peerwatch's probes, one compilation unit for bcc. Only tracepoints: they are stable, allowed under lockdown, and io_uring
  * passes them too.
  */
-#include "cgroup.h"
-#include "connect.h"
-#include "emit.h"
+#include "anchors.h"
 #include "exec.h"
-#include "process.h"
+#include "tcp.h"
+#include "syscalls.h"
+#include "control.h"

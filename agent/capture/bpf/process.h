@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
  *
  * What a process is: identity, lineage, executable, arguments, flags. Worked out once per process image and kept, so that a
- * process that connects a thousand times pays once.
+ * process that connects a thousand times pays once, and its children have their lineage from it.
  */
 #ifndef PEERWATCH_PROCESS_H
 #define PEERWATCH_PROCESS_H
@@ -11,13 +11,13 @@
 #include "path.h"
 #include "scratch.h"
 
-/* Ancestors that are named; deeper trees are cut above, and followed on for as many to see where they begin. */
-#define ANCESTORS 8
-#define UNNAMED_ANCESTORS 64
 #define ARGS_BYTES 4096
 
 struct image {
     struct process process;
+    __u64 fold; /* the fold that counts its execs: id and place; id 0: none */
+    __u32 place;
+    __u32 unused;
     char text[SMALL_TEXT];
 };
 
@@ -27,9 +27,25 @@ struct image_scratch {
     char room[512];
 };
 
-/* By thread group id, least recently used go first: 8192 images of 504 bytes. What was evicted is worked out again. */
-BPF_TABLE("lru_hash", __u32, struct image, images, 8192);
+/* By thread group id, least recently used go first. What was evicted is worked out again while the process lives. */
+BPF_TABLE("lru_hash", __u32, struct image, images, IMAGES);
 BPF_PERCPU_ARRAY(image_scratches, struct image_scratch, 1);
+
+/* A process whose exec was counted in a fold: it is described there, as long as the fold has this id. By thread group id; taken
+ * out when the process ends. */
+struct repeat {
+    __u64 start;
+    __u64 image;
+    __u64 fold;
+    __u32 place;
+    __u32 exec_id;
+};
+BPF_TABLE("hash", __u32, struct repeat, repeats, REPEATS);
+
+static __always_inline struct image *image_of(__u64 start, __u32 pid, __u32 exec_id) {
+    struct image *image = images.lookup(&pid);
+    return image && image->process.start == start && image->process.exec_id == exec_id ? image : 0;
+}
 
 /* The innermost pid namespace of a thread group's leader; *level is its depth, 0 on the host. */
 static __always_inline void *pid_namespace(void *leader, __u32 *level) {
@@ -42,19 +58,26 @@ static __always_inline int is_socket(void *file) {
     return file && (read_u16(read_pointer(file, FILE_F_INODE), INODE_I_MODE) & S_IFMT) == S_IFSOCK;
 }
 
+/* Of the current process. */
 static __always_inline __u32 stdio_flags(void *task) {
     __u32 flags = 0;
-    void *table = read_pointer(read_pointer(task, TASK_FILES), FILES_FDT);
-    void *files = read_pointer(table, FDTABLE_FD);
-    if (read_u32(table, FDTABLE_MAX_FDS) >= 2 && (is_socket(read_pointer(files, 0)) || is_socket(read_pointer(files, 8))))
-        flags |= FLAG_STDIO_SOCKET;
-    if (read_pointer(read_pointer(task, TASK_SIGNAL), SIGNAL_TTY))
+    void *files = FIELD_POINTER(task, TASK_FILES);
+    if (files) {
+        void *table = FIELD_POINTER(files, FILES_FDT);
+        if (table && FIELD_U32(table, FDTABLE_MAX_FDS) >= 2) {
+            void *stdio[2] = {};
+            bpf_probe_read_kernel(stdio, sizeof(stdio), FIELD_POINTER(table, FDTABLE_FD));
+            if (is_socket(stdio[0]) || is_socket(stdio[1]))
+                flags |= FLAG_STDIO_SOCKET;
+        }
+    }
+    void *signal = FIELD_POINTER(task, TASK_SIGNAL);
+    if (signal && FIELD_POINTER(signal, SIGNAL_TTY))
         flags |= FLAG_TTY;
     return flags;
 }
 
-static __always_inline __u32 file_flags(void *file) {
-    void *inode = read_pointer(file, FILE_F_INODE);
+static __always_inline __u32 file_flags(void *inode) {
     __u64 magic = read_u64(read_pointer(inode, INODE_I_SB), SUPER_BLOCK_S_MAGIC);
     if (!read_u32(inode, INODE_I_NLINK))
         return FLAG_MEMFD; /* memfd_create(), O_TMPFILE, or removed while open: no file behind it */
@@ -67,82 +90,42 @@ static __always_inline __u32 file_flags(void *file) {
     return magic == TMPFS_MAGIC ? FLAG_UPPER_LAYER : 0;
 }
 
-/* Fills scratch->event.process and scratch->text from a task; returns the text's length. Everything but `image` is set. */
-static __always_inline __u32 describe_process(struct scratch *scratch, void *task, struct cgroup *cgroup, __u64 cgroup_id) {
-    struct process *process = &scratch->event.process;
-    scratch->used = 0;
-    void *leader = read_pointer(task, TASK_GROUP_LEADER);
-    void *mm = read_pointer(task, TASK_MM);
-    void *file = read_pointer(mm, MM_EXE_FILE);
-    void *parent = read_pointer(leader, TASK_REAL_PARENT);
+/* struct cred: uid, gid, suid, sgid, euid, egid stand in a row. */
+struct ids {
+    __u32 uid, gid, saved_uid, saved_gid, effective_uid, effective_gid;
+};
 
-    process->pid = read_u32(task, TASK_TGID);
-    process->start = read_u64(leader, TASK_START_BOOTTIME);
+/* Fills in who the current process is and runs as. */
+static __always_inline void identify(struct process *process, void *task, __u64 cgroup_id) {
+    struct ids ids = {};
+    void *cred = FIELD_POINTER(task, TASK_CRED);
+    bpf_probe_read_kernel(&ids, sizeof(ids), cred + CRED_UID);
+    process->pid = bpf_get_current_pid_tgid() >> 32;
     process->cgroup = cgroup_id;
-    process->uid = read_u32(read_pointer(task, TASK_CRED), CRED_UID);
-    process->parent_pid = read_u32(parent, TASK_TGID);
-    process->parent_start = read_u64(read_pointer(parent, TASK_GROUP_LEADER), TASK_START_BOOTTIME);
-    process->flags = stdio_flags(task) | file_flags(file);
-
-    process->exe_length = append_path(scratch, file + FILE_F_PATH);
-    process->cwd_length = append_path(scratch, read_pointer(task, TASK_FS) + FS_PWD);
-
-    /* Up to the last process in the container, `top`. Its cgroup is the border: pid namespaces may be shared with the host or
-     * with the pod, and a process may make more of them. */
-    __u64 hierarchy = cgroup_id >> 56;
-    __u32 ancestors = scratch->used;
-    void *top = leader;
-    int left = 0;
-    for (int i = 0; i < ANCESTORS; i++) {
-        void *parent_leader = read_pointer(parent, TASK_GROUP_LEADER);
-        left = !is_inside(parent_leader, hierarchy, cgroup);
-        if (left)
-            break;
-        append_path(scratch, read_pointer(read_pointer(parent, TASK_MM), MM_EXE_FILE) + FILE_F_PATH);
-        top = parent_leader;
-        parent = read_pointer(parent_leader, TASK_REAL_PARENT);
+    process->uid = ids.uid;
+    process->gid = ids.gid;
+    process->effective_uid = ids.effective_uid;
+    process->effective_gid = ids.effective_gid;
+    process->capabilities = read_u64(cred, CRED_CAP_EFFECTIVE);
+    process->exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
+    void *leader = FIELD_POINTER(task, TASK_GROUP_LEADER);
+    if (leader) {
+        process->start = FIELD_U64(leader, TASK_START_BOOTTIME);
+        void *parent = FIELD_POINTER(leader, TASK_REAL_PARENT);
+        if (parent) {
+            process->parent_pid = FIELD_U32(parent, TASK_TGID);
+            void *parent_leader = FIELD_POINTER(parent, TASK_GROUP_LEADER);
+            if (parent_leader)
+                process->parent_start = FIELD_U64(parent_leader, TASK_START_BOOTTIME);
+        }
     }
-    for (int i = 0; i < UNNAMED_ANCESTORS && !left; i++) {
-        void *parent_leader = read_pointer(parent, TASK_GROUP_LEADER);
-        left = !is_inside(parent_leader, hierarchy, cgroup);
-        if (left)
-            break;
-        top = parent_leader;
-        parent = read_pointer(parent_leader, TASK_REAL_PARENT);
-    }
-    __u32 used = scratch->used;
-    process->ancestors_length = used - ancestors;
+}
 
-    __u32 level;
-    pid_namespace(leader, &level);
-    if (!level)
-        process->flags |= FLAG_HOST_NAMESPACE;
-    __u64 top_start = read_u64(top, TASK_START_BOOTTIME);
-    if (!cgroup->first_start)
-        cgroup->first_start = top_start;
-    void *reaper = read_pointer(read_pointer(pid_namespace(top, &level), PID_NAMESPACE_CHILD_REAPER), TASK_GROUP_LEADER);
-    /* A container's first process is whom its orphans go to, unless it shares the namespace: then it came first. An orphan there
-     * has left its lineage, and nobody outside has brought it. Nor is a tree too deep to follow a reason to say so. */
-    int is_first = is_inside(reaper, hierarchy, cgroup) ? top == reaper : top_start <= cgroup->first_start;
-    if (left && !is_first && read_pointer(parent, TASK_GROUP_LEADER) != reaper)
-        process->flags |= FLAG_INJECTED;
-
-    __u64 args = read_u64(mm, MM_ARG_START);
-    __u64 length = read_u64(mm, MM_ARG_END) - args;
-    __u32 room = used < LONG_TEXT ? LONG_TEXT - used : 0;
-    if (room > ARGS_BYTES - 1)
-        room = ARGS_BYTES - 1;
-    if (length > room) {
-        length = room;
-        process->flags |= FLAG_ARGS_TRUNCATED;
-        count(COUNTER_ARGS_TRUNCATED);
-    }
-    if (bpf_probe_read_user(&scratch->text[used & (TEXT_BYTES - 1)], BOUND(length, ARGS_BYTES - 1), (void *)args)) {
-        length = 0;
-        count(COUNTER_READ_FAILED);
-    }
-    process->args_length = length;
-    return used + length;
+/* Whether a thread group is the agent, which says so (control.h). Its pid alone may be another's by now. */
+static __always_inline int is_agent(void *task) {
+    __u32 pid = state_of(STATE_CANARY);
+    return pid && read_u32(task, TASK_TGID) == pid &&
+           read_u64(read_pointer(task, TASK_GROUP_LEADER), TASK_START_BOOTTIME) == state_of(STATE_CANARY_START);
 }
 
 static __always_inline __u16 take(__u32 *room, __u16 length) {
@@ -151,16 +134,41 @@ static __always_inline __u16 take(__u32 *room, __u16 length) {
     return taken;
 }
 
-/* Cuts a described process to what a small record holds: the last parts first, since each lies where those before it end. */
-static __always_inline void fit_small(struct process *process) {
-    __u32 room = SMALL_TEXT;
-    __u16 args_length = process->args_length;
-    process->exe_length = take(&room, process->exe_length);
-    process->cwd_length = take(&room, process->cwd_length);
-    process->ancestors_length = take(&room, process->ancestors_length);
-    process->args_length = take(&room, args_length);
-    if (process->args_length < args_length)
-        process->flags |= FLAG_ARGS_TRUNCATED;
+/* Keeps the image of the process in `scratch`, cut to the small size, and returns it. A folder that leaves no room for the
+ * arguments is left out. */
+static __always_inline struct image *keep_image(struct scratch *scratch) {
+    int zero = 0;
+    struct image_scratch *work = image_scratches.lookup(&zero);
+    if (!work)
+        return 0;
+    struct image *image = &work->image;
+    struct process *process = &image->process;
+    *process = scratch->event.process;
+    image->fold = 0;
+    bpf_probe_read_kernel(image->text, SMALL_TEXT, scratch->text);
+    if (scratch->used > SMALL_TEXT) {
+        __u32 head = process->exe_length + process->script_length + process->ancestors_length;
+        if (head < SMALL_TEXT) {
+            __u32 rest = head + process->cwd_length;
+            process->cwd_length = 0;
+            bpf_probe_read_kernel(&image->text[BOUND(head, 511)], SMALL_TEXT, &scratch->text[BOUND(rest, TEXT_BYTES - 1)]);
+        }
+        /* The last parts first, since each lies where those before it end. */
+        __u32 room = SMALL_TEXT;
+        __u16 ancestors_length = process->ancestors_length, args_length = process->args_length;
+        process->exe_length = take(&room, process->exe_length);
+        process->script_length = take(&room, process->script_length);
+        process->ancestors_length = take(&room, ancestors_length);
+        process->cwd_length = take(&room, process->cwd_length);
+        process->args_length = take(&room, args_length);
+        if (process->args_length < args_length)
+            process->flags |= FLAG_ARGS_TRUNCATED;
+        if (process->ancestors_length < ancestors_length)
+            process->flags |= FLAG_LINEAGE_CUT;
+    }
+    __u32 pid = process->pid;
+    images.update(&pid, image);
+    return images.lookup(&pid);
 }
 
 #endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+ *
+ * The first of a kind: says whose it is and hands it over. Probes come here by tail call with the event in their scratch, so that
+ * this, nine tenths of all code, is compiled and verified once, and what repeats never runs it.
+ */
+#ifndef PEERWATCH_FIRST_H
+#define PEERWATCH_FIRST_H
+
+#include "emit.h"
+#include "lineage.h"
+#include "process.h"
+
+/* Places in the table of tail calls. Programs of two types come here, and a table holds one: the loader gives the one after system
+ * calls its own table, `syscall_tails`, in place of `tails`. */
+#define TAIL_FIRST 1
+#define TAIL_FINISH 2
+#define TAIL_CGROUPS 3
+#define TAIL_EXEC 4
+#define TAIL_STATE 5
+#define TAIL_NETWORK 6
+BPF_PROG_ARRAY(tails, 8);
+BPF_PROG_ARRAY(syscall_tails, 8);
+
+/* Before a probe knows in which container it is, it has the cgroups described, by tail call, and is begun again at `place`. */
+static __always_inline void begin_again_at(int place) {
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    if (scratch)
+        scratch->resume = place;
+}
+
+/* What an exec added to what its process, or its parent, could do before. */
+static __always_inline __u64 gained_capabilities(struct process *process, void *task, struct cgroup *cgroup) {
+    struct image *before = image_of(process->start, process->pid, process->exec_id - 1);
+    if (before)
+        return process->capabilities & ~before->process.capabilities;
+    void *parent = read_pointer(task, TASK_REAL_PARENT);
+    if (!is_inside(parent, process->cgroup >> 56, cgroup))
+        return 0;
+    return process->capabilities & ~read_u64(read_pointer(parent, TASK_CRED), CRED_CAP_EFFECTIVE);
+}
+
+/* The event is in scratch `which`, with the identity of its process; only the current process can be described. */
+static __always_inline void handle_first(int which, int can_describe) {
+    struct scratch *scratch = scratch_of(which);
+    if (!scratch)
+        return;
+    struct event *event = &scratch->event;
+    struct process *process = &event->process;
+    struct process *known = 0;
+    char *text = 0;
+    int kind = event->kind;
+    event->count = 1;
+    event->last_time = event->time;
+    if (kind == KIND_EXIT) { /* by then a process has no files and no memory */
+        struct fold *fold = scratch->fold ? fold_of(scratch->fold, scratch->place) : 0;
+        if (fold) {
+            known = &fold->first.event.process;
+            text = fold->first.text;
+        }
+    }
+    if (kind != KIND_EXEC && !known)
+        known = known_process(process->start, process->pid, process->exec_id, &text);
+    if (!known && kind != KIND_EXIT && can_describe && process->pid == (__u32)(bpf_get_current_pid_tgid() >> 32)) {
+        void *task = (void *)bpf_get_current_task_btf();
+        struct cgroup *cgroup = cgroups.lookup(&process->cgroup);
+        if (!cgroup)
+            return;
+        __u32 own_flags = process->flags;
+        if (kind == KIND_EXEC)
+            process->gained = gained_capabilities(process, task, cgroup);
+        else { /* the image is described, which is more than this event */
+            scratch->script_length = 0;
+            process->flags = 0;
+            identify(process, task, process->cgroup);
+        }
+        describe_process(scratch, task, cgroup);
+        struct image *image = keep_image(scratch);
+        if (kind == KIND_EXEC) {
+            if (scratch->used > SMALL_TEXT) {
+                emit_long(scratch);
+                return;
+            }
+            struct fold *fold = emit_first(scratch, scratch->text);
+            if (fold && image) {
+                image->fold = fold->id;
+                image->place = fold->place;
+            }
+            return;
+        }
+        if (image) {
+            known = &image->process;
+            text = image->text;
+        }
+        process->flags = own_flags;
+    }
+    if (kind == KIND_NONE)
+        return;
+    if (!known) {
+        count(COUNTER_IMAGE_UNKNOWN);
+        emit_first(scratch, scratch->text);
+        return;
+    }
+    __u64 start = process->start;
+    __u32 uid = process->uid, flags = process->flags, pid = process->pid, exec_id = process->exec_id;
+    *process = *known;
+    process->start = start;
+    process->pid = pid;
+    process->exec_id = exec_id;
+    process->flags |= flags;
+    if (kind != KIND_EXIT)
+        process->uid = uid;
+    emit_first(scratch, text);
+}
+
+/* Each may be followed by another tail call, scratch->resume. */
+int cgroups_of_current(void *ctx) {
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    describe_cgroups((void *)bpf_get_current_task_btf());
+    if (scratch)
+        tails.call(ctx, scratch->resume);
+    return 0;
+}
+
+int first(void *ctx) {
+    handle_first(OWN_SCRATCH, 1);
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    if (scratch && scratch->resume)
+        tails.call(ctx, scratch->resume);
+    return 0;
+}
+
+int finish(void *ctx) {
+    handle_first(PACKET_SCRATCH, 0);
+    return 0;
+}
+
+#endif

@@ -1,0 +1,134 @@
+"""What is pinned in the BPF file system.
+
+    <folder>/anchors-1/          links to the tracepoints, and the tables that their programs call: they stay for good
+    <folder>/<fingerprint>/      one generation of probes: their programs, rings and maps
+    <folder>/<fingerprint>-new/  a generation that is being loaded
+
+An agent of another version loads its own generation beside the old one, puts its programs into the anchors' tables, one store
+each, reads what the old one still holds, and removes it: no event falls between the two, and none is met by both.
+"""
+
+import contextlib
+import os
+import re
+import struct
+from pathlib import Path
+
+from agent.capture.libbpf import identify, link_raw_tracepoint, lookup, opened, pin, store
+from agent.capture.tracepoints import attach_tracepoint
+from agent.errors import UnsupportedError
+
+__all__ = [
+    "ANCHORS",
+    "ANCHOR_PROGRAMS",
+    "GENERATION",
+    "MAPS",
+    "PROGRAMS",
+    "SYSCALL_PROGRAMS",
+    "TABLES",
+    "TAILS",
+    "activate",
+    "anchor",
+    "is_complete",
+    "unpin_all",
+]
+
+GENERATION = re.compile(r"[0-9a-f]{16}")
+"""A generation's folder: named by what it was made from."""
+
+ANCHORS = "anchors-1"
+"""The number changes when other programs call the tables, or others are called: then a change of version is not gapless."""
+
+MAPS = ("small_events", "long_events", "counters", "cgroups", "state", "folds", "attempts", "layout")
+
+# Program → its place in the anchors' table.
+RAW_PROGRAMS = {"process_exec": 0, "process_exit": 1, "state_change": 2}
+SYSCALL_PROGRAMS = {"exit_network": 0}
+PROGRAMS = (*RAW_PROGRAMS, *SYSCALL_PROGRAMS, "control", "tell")
+
+# Tail call → its place; numbers as in bpf/first.h.
+TAILS = {
+    "tails": {"first": 1, "finish": 2, "cgroups_of_current": 3, "process_exec": 4, "state_change": 5},
+    "syscall_tails": {"first": 1, "cgroups_of_current": 3, "network": 6},
+}
+
+# Anchor program → what it is attached to.
+RAW_TRACEPOINTS = {
+    "anchor_exec": "sched_process_exec",
+    "anchor_exit": "sched_process_exit",
+    "anchor_state": "inet_sock_set_state",
+}
+SYSCALLS = ("connect", "accept", "accept4", "sendto", "sendmsg", "sendmmsg")
+ANCHOR_PROGRAMS = (*RAW_TRACEPOINTS, "anchor_syscall")
+TABLES = {"raw_programs": RAW_PROGRAMS, "syscall_programs": SYSCALL_PROGRAMS}
+
+
+# All that is pinned of a generation. A table of tail calls empties itself when nobody but programs has it any more.
+PINS = (*MAPS, *TABLES, *TAILS, *PROGRAMS, *ANCHOR_PROGRAMS)
+
+
+def is_complete(generation: Path) -> bool:
+    """Return whether a generation was loaded and pinned."""
+    return all((generation / name).exists() for name in PINS)
+
+
+def anchor(folder: Path, generation: Path) -> None:
+    """Attach to the tracepoints, if it is not done yet, by the anchor programs that were loaded with a generation.
+
+    Raises:
+        UnsupportedError: a tracepoint is missing or may not be attached to; nothing is left behind.
+    """
+    anchors = folder / ANCHORS
+    links = [anchors / name for name in (*RAW_TRACEPOINTS, *SYSCALLS)]
+    if all(path.exists() for path in (*links, *(anchors / name for name in TABLES))):
+        return
+    unpin_all(anchors)
+    anchors.mkdir(mode=0o700)
+    try:
+        for table in TABLES:
+            with opened(generation / table) as descriptor:
+                pin(descriptor, anchors / table)
+        for name, tracepoint in RAW_TRACEPOINTS.items():
+            with opened(generation / name) as program:
+                _keep(link_raw_tracepoint(program, tracepoint), anchors / name)
+        with opened(generation / "anchor_syscall") as program:
+            for syscall in SYSCALLS:
+                _keep(attach_tracepoint(program, f"syscalls/sys_exit_{syscall}"), anchors / syscall)
+    except BaseException as error:
+        unpin_all(anchors)
+        if isinstance(error, OSError):
+            raise UnsupportedError(f"{error.strerror}; CAP_PERFMON is needed") from None
+        raise
+
+
+def activate(folder: Path, generation: Path) -> None:
+    """Make the anchors call this generation's programs; those that do already are left alone.
+
+    Raises:
+        OSError: it is not allowed.
+    """
+    for table, programs in TABLES.items():
+        with opened(folder / ANCHORS / table) as descriptor:
+            for name, place in programs.items():
+                with opened(generation / name) as program:
+                    key = struct.pack("<I", place)
+                    if lookup(descriptor, key, 4) != struct.pack("<I", identify(program)):
+                        store(descriptor, key, struct.pack("<I", program))
+
+
+def _keep(link: int, path: Path) -> None:
+    try:
+        pin(link, path)
+    finally:
+        os.close(link)
+
+
+def unpin_all(folder: Path) -> None:
+    """Remove a folder of pins; what nothing else holds is detached and freed by that."""
+    with contextlib.suppress(FileNotFoundError):
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                unpin_all(entry)
+            else:
+                entry.unlink(missing_ok=True)
+        folder.rmdir()

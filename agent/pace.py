@@ -1,0 +1,65 @@
+"""How fast and how patiently the sender works."""
+
+from dataclasses import dataclass
+
+__all__ = ["Pace", "Throttle"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long things may take, seconds, and how fast a backlog is sent."""
+
+    retry_first_s: float = 0.2
+    """Pause after the first failure; each further one doubles it."""
+
+    retry_cap_s: float = 10.0
+    """Longest pause: a collector that is back hears from its agents within this time."""
+
+    hello_s: float = 10.0
+    """How long a connection and the answer to Hello may take together."""
+
+    stall_s: float = 60.0
+    """How long batches may stay without any acknowledgement before another connection is tried: a slow disk is no reason."""
+
+    keepalive_s: float = 30.0
+    """How often a silent connection is probed. A collector must permit this
+    (`grpc.http2.min_recv_ping_interval_without_data_ms` of at most 20 s), or it ends the connection for too many pings."""
+
+    keepalive_timeout_s: float = 10.0
+    """How long the answer to a probe may take."""
+
+    tick_s: float = 1.0
+    """How often is looked at what only time makes due."""
+
+    resend_bytes_per_s: float = 8 << 20
+    """How fast a backlog shrinks at most: a collector that is back has all agents' backlogs coming, and what is new."""
+
+
+MIN_COST = 4096
+"""What a batch counts at least, bytes: to a collector, tiny ones are not free."""
+
+BURST_S = 0.25
+"""For how long one may send as fast as it goes, seconds' worth of the rate."""
+
+
+class Throttle:
+    """Says how long to wait before a batch of a backlog is sent, so that the backlog shrinks at a certain rate.
+
+    What is new counts as allowed, else a node that produces faster than the rate would never be done. Time is passed in.
+    """
+
+    def __init__(self, bytes_per_s: float, now: float) -> None:
+        """Begin with nothing sent."""
+        self._rate = bytes_per_s
+        self._allowed = self._most = bytes_per_s * BURST_S
+        self._at = now
+
+    def produced(self, size: int) -> None:
+        """Note that a batch of this size has become part of the backlog."""
+        self._allowed += max(size, MIN_COST)
+
+    def sent(self, size: int, now: float) -> float:
+        """Note a batch and return how long to wait before it, seconds."""
+        self._allowed = min(self._most, self._allowed + (now - self._at) * self._rate) - max(size, MIN_COST)
+        self._at = now
+        return max(0.0, -self._allowed / self._rate)

@@ -1,0 +1,31 @@
+"""What the agent keeps on disk until the collector has it: steps in segments, found again by the next agent.
+
+    losses ── records ── folder ── segments ── reader ── spool        each knows those before it
+
+A step is one record, and is written with one write(2) or not at all. Nothing is synchronised: what was written is in the
+kernel's page cache and survives the agent, however it dies. A power cut takes the last seconds, and with them the kernel's ring
+buffers that they came from.
+"""
+
+from agent.spool.folder import remove
+from agent.spool.losses import Loss, Losses
+from agent.spool.reader import Reader
+from agent.spool.records import Acknowledged, Item
+from agent.spool.segments import Segment
+from agent.spool.spool import SPOOL_CORRUPT, SPOOL_EXPIRED, SPOOL_FULL, Limits, Spool, Update
+
+__all__ = [
+    "SPOOL_CORRUPT",
+    "SPOOL_EXPIRED",
+    "SPOOL_FULL",
+    "Acknowledged",
+    "Item",
+    "Limits",
+    "Loss",
+    "Losses",
+    "Reader",
+    "Segment",
+    "Spool",
+    "Update",
+    "remove",
+]
