@@ -1,4 +1,4 @@
-"""All benchmarks: `make bench`, or `bench/run.py NAME…` for some. Figures go to bench/results/ as lines of JSON."""
+"""All benchmarks: `make bench`, or `bench/run.py NAME [OPTION…]` for one. Figures go to bench/results/ as lines of JSON."""
 
 import argparse
 import sys
@@ -10,21 +10,33 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # the harness of the tes
 
 import capture  # noqa: E402 — found by the line above
 
-BENCHMARKS = {"capture": capture.main}
+BENCHMARKS = {"capture": capture}
+HERE_IMPOSSIBLE = 3
+"""Exit code, as of all commands: the environment cannot do it."""
 
 
-def main() -> None:
+def main() -> int:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=f"of: {', '.join(BENCHMARKS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each load, with and without the agent (default 5)")
-    parser.add_argument("--seconds", type=int, default=5, help="length of one load (default 5)")
-    arguments = parser.parse_args()
+    names = parser.add_subparsers(dest="name", metavar="NAME", help="without one: all, with their defaults")
+    for name, module in BENCHMARKS.items():
+        module.options(names.add_parser(name, help=(module.__doc__ or "").splitlines()[0], description=module.__doc__))
+    asked = parser.parse_args()
     results = HERE / "results" / time.strftime("%Y-%m-%d.jsonl", time.gmtime())
     results.parent.mkdir(exist_ok=True)
-    for name in arguments.names or BENCHMARKS:
-        BENCHMARKS[name](arguments.rounds, arguments.seconds, results)
+    code = 0
+    for name, module in BENCHMARKS.items():
+        if asked.name in {None, name}:
+            try:
+                code = max(code, module.main(asked if asked.name else parser.parse_args([name]), results))
+            except capture.NotHereError as error:
+                print(f"{name}: cannot be measured here: {error}", file=sys.stderr)
+                code = HERE_IMPOSSIBLE
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
