@@ -24,6 +24,9 @@ PROGRAM = [sys.executable, "-c", "from collector.cli import main; main()"]
 class Events:
     """Makes tables of events of the workload shop/Deployment/cart on one node."""
 
+    of_a_table = 5 + 5 * 3
+    """What the rows of `table` stand for: five execs, five connects that stand for three each; the loss for none."""
+
     def subject(self, pod: int = 0, *, node: str = "node-1", namespace: str = "shop", name: str = "cart") -> Subject:
         return Subject(
             "test",

@@ -37,7 +37,7 @@ def test_outside_of_a_cluster_a_kubeconfig_is_asked_for() -> None:
         KubernetesPods(PodIndex("c", "n"), "n")
 
     assert str(caught.value) == (
-        "no service account here: Service host/port is not set.; give --kubeconfig FILE or --pods FILE"
+        "no service account here: KUBERNETES_SERVICE_HOST is not set; give --kubeconfig FILE or --pods FILE"
     )
 
 

@@ -15,6 +15,7 @@ from peerwatch.subjects import Subject
 from peerwatch.v1 import ingest_pb2, ingest_pb2_grpc
 from peerwatch.wire import decode
 
+from agent.step import Step
 from agent.stream import Pace, Sender
 
 FAST = Pace(retry_first_s=0.02, retry_cap_s=0.2, hello_s=2, stall_s=0.4)
@@ -102,10 +103,10 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.005)
 
 
-def with_sender(body: Callable[[Sender, int], Awaitable[None]], max_bytes: int = 1 << 20, pace: Pace = FAST) -> None:
+def with_sender(body: Callable[[Sender, int], Awaitable[None]], memory_bytes: int = 1 << 20, pace: Pace = FAST) -> None:
     async def main() -> None:
         port = free_port()
-        sender = Sender(f"127.0.0.1:{port}", cluster="c", node="n", session="s", version="1", max_bytes=max_bytes, pace=pace)
+        sender = Sender(f"127.0.0.1:{port}", cluster="c", node="n", session="s", version="1", memory_bytes=memory_bytes, pace=pace)
         run = asyncio.create_task(sender.run())
         await body(sender, port)
         await sender.close(0.5)
@@ -120,7 +121,7 @@ def test_events_arrive_in_order_and_close_waits_for_them() -> None:
     async def body(sender: Sender, port: int) -> None:
         async with collector(store, port):
             for start in range(0, 1000, 10):
-                await sender.put(table(start))
+                await sender.put(Step([table(start)]))
             assert await sender.close(10) == 0
 
     with_sender(body)
@@ -138,11 +139,11 @@ def test_a_collector_that_dies_and_comes_back_misses_nothing_and_stores_nothing_
         for _ in range(4):
             async with collector(store, port):
                 for _ in range(20):
-                    await sender.put(table(start))
+                    await sender.put(Step([table(start)]))
                     start += 10
                 half = start // 20
                 await until(partial(has_more_than, store, half))
-            await sender.put(table(start))
+            await sender.put(Step([table(start)]))
             start += 10
         async with collector(store, port):
             assert await sender.close(10) == 0
@@ -158,8 +159,8 @@ def test_what_was_not_acknowledged_is_sent_again_under_the_same_number() -> None
 
     async def body(sender: Sender, port: int) -> None:
         async with collector(store, port):
-            await sender.put(table(0))
-            await sender.put(table(10))
+            await sender.put(Step([table(0)]))
+            await sender.put(Step([table(10)]))
             await until(lambda: store.received == [1, 2])
         store.answer = lambda sequence: sequence
         async with collector(store, port):
@@ -177,7 +178,7 @@ def test_a_collector_that_has_the_batches_but_did_not_say_so_does_not_get_them_a
 
     async def body(sender: Sender, port: int) -> None:
         async with collector(store, port):
-            await sender.put(table(0))
+            await sender.put(Step([table(0)]))
             await until(lambda: store.received == [1])
         async with collector(store, port):
             assert await sender.close(10) == 0
@@ -193,7 +194,7 @@ def test_a_collector_that_never_acknowledges_is_left_and_asked_again() -> None:
 
     async def body(sender: Sender, port: int) -> None:
         async with collector(store, port):
-            await sender.put(table(0))
+            await sender.put(Step([table(0)]))
             await until(lambda: len(store.hellos) >= 2)
             store.answer = lambda sequence: sequence
             assert await sender.close(10) == 0
@@ -221,7 +222,7 @@ def test_an_acknowledgement_of_what_was_never_sent_is_not_believed(caplog: pytes
 
     async def body(sender: Sender, port: int) -> None:
         async with collector(store, port):
-            await sender.put(table(0))
+            await sender.put(Step([table(0)]))
             await until(lambda: len(store.hellos) >= 4)
             assert sender.counters.acknowledged in (0, 10)  # the next Hello's answer is true
             store.answer = lambda sequence: sequence
@@ -243,7 +244,7 @@ def test_a_slow_collector_slows_nobody_and_what_it_misses_is_reported() -> None:
             await until(lambda: sender.connected)
             for start in range(0, 5000, 50):
                 async with asyncio.timeout(1):
-                    await sender.put(table(start, 50, size=100))
+                    await sender.put(Step([table(start, 50, size=100)]))
                 assert sender.held_bytes <= 70_000
                 await asyncio.sleep(0)
             store.pause_s = 0.0
@@ -251,7 +252,7 @@ def test_a_slow_collector_slows_nobody_and_what_it_misses_is_reported() -> None:
         assert sender.counters.produced == 5000
         assert sender.counters.lost == {"QUEUE_FULL": store.lost}
 
-    with_sender(body, max_bytes=64_000)
+    with_sender(body, memory_bytes=64_000)
 
     assert store.lost > 0
     assert len(store.pids) + store.lost == 5000
@@ -263,13 +264,13 @@ def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixtu
     store = Store()
 
     async def body(sender: Sender, port: int) -> None:
-        await sender.put(table(0))
+        await sender.put(Step([table(0)]))
         await asyncio.sleep(0.5)  # several tries
         async with collector(store, port):
             await until(lambda: store.pids)
             await until(lambda: len(caplog.records) == 2)
 
-    with_sender(body, max_bytes=32 << 20)
+    with_sender(body, memory_bytes=32 << 20)
 
     down, up = (record.getMessage() for record in caplog.records)
     assert down.startswith("collector 127.0.0.1:")
@@ -298,7 +299,7 @@ def test_close_gives_up_in_time_and_says_how_many_events_are_left() -> None:
     left: list[int] = []
 
     async def body(sender: Sender, port: int) -> None:  # noqa: ARG001 — nobody listens there
-        await sender.put(table(0, 23))
+        await sender.put(Step([table(0, 23)]))
         async with asyncio.timeout(2):
             left.append(await sender.close(0.1))
 

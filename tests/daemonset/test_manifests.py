@@ -115,18 +115,54 @@ def test_the_agent_has_two_capabilities_each_with_its_reason() -> None:
         assert re.search(rf"^ +- {capability} # \w+", text, re.MULTILINE)
 
 
-def test_the_agent_mounts_two_folders_of_the_node_and_writes_to_one() -> None:
-    paths = {volume["name"]: volume["hostPath"]["path"] for volume in AGENT["volumes"] if "hostPath" in volume}
+def _host_folders() -> dict[str, tuple[str, bool]]:
+    """Return what of the node's the agent sees: path to type and whether it may only read."""
+    folders = {volume["name"]: volume["hostPath"] for volume in AGENT["volumes"] if "hostPath" in volume}
     [container] = AGENT["containers"]
-    mounts = {
-        paths[mount["name"]]: mount.get("readOnly", False) for mount in container["volumeMounts"] if mount["name"] in paths
+    mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+    assert folders.keys() == mounts.keys()
+    for name, folder in folders.items():
+        assert mounts[name]["mountPath"] == folder["path"]
+    return {folder["path"]: (folder["type"], mounts[name].get("readOnly", False)) for name, folder in folders.items()}
+
+
+def test_the_agent_mounts_three_folders_of_the_node_and_writes_to_two() -> None:
+    assert _host_folders() == {
+        "/sys/kernel/tracing": ("Directory", True),
+        "/sys/fs/bpf": ("Directory", False),
+        "/var/lib/peerwatch-agent": ("DirectoryOrCreate", False),
     }
-    assert mounts == {"/sys/kernel/tracing": True, "/sys/fs/bpf": False}
-    assert {volume["hostPath"]["type"] for volume in AGENT["volumes"] if "hostPath" in volume} == {"Directory"}
+
+
+def _argument(container: dict[str, Any], option: str) -> str:
+    value: str = container["args"][container["args"].index(option) + 1]
+    return value
+
+
+def test_the_spool_is_on_the_node_and_so_outlives_the_pod() -> None:
+    [container] = AGENT["containers"]
+    assert _argument(container, "--spool") in _host_folders()
+
+
+def test_the_agent_serves_metrics_on_its_pod_s_address_only_and_is_ready_once_it_does() -> None:
+    [container] = AGENT["containers"]
+    [port] = container["ports"]
+    assert _argument(container, "--metrics") == f"$(POD_IP):{port['containerPort']}"
+    [address] = [each for each in container["env"] if each["name"] == "POD_IP"]
+    assert address["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+    annotations = _named("DaemonSet", "peerwatch-agent")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port["containerPort"])}
+
+
+def test_nobody_can_have_the_agent_killed_through_its_port() -> None:
+    """A probe whose failure restarts the agent would let whoever floods the port blind the node."""
+    [container] = AGENT["containers"]
+    assert container.keys().isdisjoint({"livenessProbe", "startupProbe"})
 
 
 def test_an_agent_counts_as_available_only_after_it_could_have_failed() -> None:
-    """Without probes a pod is ready while it fails; a rollout of a version that cannot start went through to the end so."""
+    """A pod that fails after it was ready lets a rollout of a version that cannot work go through to the end."""
     assert _named("DaemonSet", "peerwatch-agent")["spec"]["minReadySeconds"] == 10
 
 
@@ -177,7 +213,7 @@ def test_only_agents_and_labelled_pods_reach_the_collector() -> None:
 
 def test_agents_call_the_address_that_the_service_has() -> None:
     [agent] = AGENT["containers"]
-    address = agent["args"][agent["args"].index("--collector") + 1]
+    address = _argument(agent, "--collector")
     service = _named("Service", "peerwatch-collector")
     assert (
         address == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"

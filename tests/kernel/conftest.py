@@ -1,5 +1,6 @@
 """Real probes on real containers. Where root, eBPF or runc are missing, these tests skip and say why."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,9 @@ from harness.containers import Container
 from harness.rootfs import Program
 from harness.session import missing
 from harness.world import World
+from kernel.workload import FILES
 
-from agent.capture.probes import Probes, uninstall
+from agent.capture.probes import Mode, Probes, uninstall
 from agent.errors import UnsupportedError
 
 PIN_FOLDER = Path(f"/sys/fs/bpf/peerwatch-test-{os.getpid()}")
@@ -29,30 +31,50 @@ def world() -> Iterator[World]:
 @pytest.fixture(scope="session")
 def containers(world: World) -> list[Container]:
     """Two containers that sleep: what is executed in them, a test did."""
-    deployment = world.deploy("still", program=Program(argv=("/usr/bin/sleep", "100000")), replicas=2)
+    deployment = world.deploy("still", program=Program(argv=("/usr/bin/sleep", "100000"), files=FILES()), replicas=2)
     return [replica.container for replica in deployment.replicas]
 
 
 @pytest.fixture(scope="session")
 def _attached() -> Iterator[None]:
     """Load once: the probes stay when a test closes them."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to load eBPF programs")
-    try:
-        with Probes(PIN_FOLDER):
-            pass
-    except UnsupportedError as error:
-        pytest.skip(str(error))
-    yield
-    uninstall(PIN_FOLDER)
+    with _attach(PIN_FOLDER, Mode()):
+        yield
+
+
+@pytest.fixture(scope="session")
+def _attached_in_full() -> Iterator[Path]:
+    folder = PIN_FOLDER.with_name(PIN_FOLDER.name + "-full")
+    with _attach(folder, Mode(full=True)):
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def _attached_to_the_host() -> Iterator[Path]:
+    folder = PIN_FOLDER.with_name(PIN_FOLDER.name + "-host")
+    with _attach(folder, Mode(host=True)):
+        yield folder
 
 
 @pytest.fixture
 def capture(_attached: None, world: World) -> Iterator[Capture]:
-    with Probes(PIN_FOLDER) as probes:
-        while len(probes.read()):
-            pass  # of earlier tests
-        yield Capture(probes, world)
+    with _capture(PIN_FOLDER, Mode(), world) as capture:
+        yield capture
+
+
+@pytest.fixture
+def full_capture(_attached_in_full: Path, world: World) -> Iterator[Capture]:
+    """Without folds: every event by itself."""
+    with _capture(_attached_in_full, Mode(full=True), world) as capture:
+        yield capture
+
+
+@pytest.fixture
+def host_capture(_attached_to_the_host: Path, world: World) -> Iterator[Capture]:
+    """With what happens outside of containers, which is nobody's: a test picks its own processes from it."""
+    with _capture(_attached_to_the_host, Mode(host=True), world) as capture:
+        capture.others.add("")
+        yield capture
 
 
 @pytest.fixture
@@ -61,3 +83,24 @@ def own_pins(_attached: None) -> Iterator[Path]:
     folder = PIN_FOLDER.with_name(PIN_FOLDER.name + "-own")
     yield folder
     uninstall(folder)
+
+
+@contextlib.contextmanager
+def _attach(folder: Path, mode: Mode) -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to load eBPF programs")
+    try:
+        with Probes(folder, mode):
+            pass
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    yield
+    uninstall(folder)
+
+
+@contextlib.contextmanager
+def _capture(folder: Path, mode: Mode, world: World) -> Iterator[Capture]:
+    with Probes(folder, mode) as probes:
+        capture = Capture(probes, world)
+        capture.forget()  # earlier tests
+        yield capture
