@@ -5,7 +5,6 @@ there. What the kernel side lost becomes `loss` events in the stream, between th
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -16,6 +15,7 @@ from peerwatch.subjects import Subject
 from agent.assembly import assemble
 from agent.capture.generation import MOST_RECORDS, Generation
 from agent.capture.probes import Probes, boot_to_wall
+from agent.capture.records import Counter
 from agent.identity.resolver import Resolution, Resolver
 from agent.step import Step
 
@@ -27,8 +27,8 @@ GATHER_S = 0.01
 BUSY_S = 0.05
 """How often connects without outcome and events without pod are looked at while there are any."""
 
-IDLE_S = 0.2
-"""How often it is looked whether there are any: a connect to a host that does not answer is told twice this late at most."""
+IDLE_S = 0.5
+"""How often it is looked whether there are any: a connect to a host that does not answer is told this and `HOLD_NS` late."""
 
 HOLD_NS = 200_000_000
 """A TCP connect without an end is told as under way after this: longer than most round trips inside and between regions, short
@@ -36,6 +36,9 @@ enough for detection within a second."""
 
 REPORT_NS = 1_000_000_000
 """How often what the kernel counted is asked for, and what it lost."""
+
+RECYCLE_NS = 2_000_000_000
+"""How often folds that are no longer used are looked for: as long as the shortest time that makes one idle."""
 
 Put = Callable[[Step], Awaitable[None]]
 Observe = Callable[[EventColumns, int], None]
@@ -73,8 +76,10 @@ class Node:
         self._put = put
         self._recovered = dict(recovered or {})
         self._observe = observe
-        self._readable = asyncio.Event()
-        self._report_due = 0
+        self._woken: asyncio.Future[None] | None = None
+        self._folded = 0
+        self._counted = True
+        self._report_due = self._recycle_due = 0
         self._looked_at = time.time_ns()
         self._torn = 0
 
@@ -86,43 +91,55 @@ class Node:
             await self._drain(generation)
             self._probes.remove(generation)
         current = self._probes.current
-        loop = asyncio.get_running_loop()
         stopping = asyncio.create_task(stop.wait())
-        stopping.add_done_callback(lambda _: self._readable.set())
+        stopping.add_done_callback(lambda _: self._wake())
         try:
             while not stop.is_set():
-                for descriptor in current.descriptors:
-                    loop.add_reader(descriptor, self._wake)
-                under_way = current.connects_under_way()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._readable.wait(), BUSY_S if under_way or len(self._resolver) else IDLE_S)
-                self._readable.clear()
+                under_way = self._look(current)
+                await self._wait(current, BUSY_S if under_way or len(self._resolver) else IDLE_S)
                 now = _now()
                 if under_way:
                     current.tell(current.overdue(now - HOLD_NS))
-                if await self._turn(current, now) < MOST_RECORDS:
+                read = await self._turn(current, now)
+                if 0 < read < MOST_RECORDS:
                     await asyncio.sleep(GATHER_S)
         finally:
             stopping.cancel()
-            self._silence()
         current.folds.report()
         current.tell(current.overdue(before=2**63))
         await self._drain(current)
         await self._hand_on(current, self._resolver.overdue(_now() + 3600 * 10**9), {})  # an hour on, nothing waits any more
 
-    def _wake(self) -> None:
-        # The rings stay readable until they are read: one call is enough.
-        self._silence()
-        self._readable.set()
+    def _look(self, generation: Generation) -> bool:
+        """Note whether the kernel side has counted anything since the last look; return whether connects are under way."""
+        counters = generation.counters()
+        self._counted |= counters[Counter.FOLDED] != self._folded
+        self._folded = counters[Counter.FOLDED]
+        return counters[Counter.STARTED] != counters[Counter.ENDED]
 
-    def _silence(self) -> None:
+    async def _wait(self, generation: Generation, seconds: float) -> None:
+        """Wait until the rings have something, `stop` is set, or the time is up."""
+        # A future and a timer: asyncio.wait_for() would make a task each time, which is most of what an idle agent does.
         loop = asyncio.get_running_loop()
-        for descriptor in self._probes.current.descriptors:
-            loop.remove_reader(descriptor)
+        self._woken = loop.create_future()
+        timer = loop.call_later(seconds, self._wake)
+        for descriptor in generation.descriptors:
+            loop.add_reader(descriptor, self._wake)
+        try:
+            await self._woken
+        finally:
+            timer.cancel()
+            for descriptor in generation.descriptors:
+                loop.remove_reader(descriptor)
+
+    def _wake(self) -> None:
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)
 
     async def _drain(self, generation: Generation) -> None:
         """Hand on what probes hold now; under load there would always be more."""
         self._report_due = 0
+        self._counted = True
         while await self._turn(generation, _now()) >= MOST_RECORDS:
             pass
 
@@ -131,7 +148,9 @@ class Node:
         report = now >= self._report_due  # not by the wall clock, which may be set back
         if report:
             self._report_due = now + REPORT_NS
-            generation.folds.report()
+            if self._counted:
+                generation.folds.report()
+                self._counted = False
         records = generation.read()
         if len(records):
             table = assemble(
@@ -152,7 +171,8 @@ class Node:
             resolution.ready.extend(losses)
             cursor |= reported
         await self._hand_on(generation, resolution, cursor)
-        if report:
+        if now >= self._recycle_due:
+            self._recycle_due = now + RECYCLE_NS
             generation.folds.recycle(now)
         return max(len(records.small), len(records.long))
 

@@ -13,26 +13,34 @@ Numbers count within a session, and each agent process has its own. What an earl
 and under its own numbers, since the collector may have had it.
 """
 
-import logging
 import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path
 
 from peerwatch.subjects import Subject
 from peerwatch.wire import encode
 
-from agent.backoff import Backoff
 from agent.batches import MAX_BATCH, UNSENDABLE, batches, request
-from agent.spool import SPOOL_CORRUPT, SPOOL_EXPIRED, SPOOL_FULL, Acknowledged, Item, Losses, Reader, Segment, Spool, Update
+from agent.spool import (
+    SPOOL_CORRUPT,
+    SPOOL_EXPIRED,
+    SPOOL_FULL,
+    Acknowledged,
+    Disk,
+    Item,
+    Losses,
+    Reader,
+    Segment,
+    Spool,
+    SpoolStatus,
+    Update,
+)
 from agent.step import Held, Step
 
-__all__ = ["Batch", "Counters", "Outbox", "SpoolStatus", "UnknownSequenceError"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["Batch", "Counters", "Outbox", "UnknownSequenceError"]
 
 MAX_BYTES = 32 << 20
 """Default bound of what is held in memory, bytes: at 170 bytes an event some 200,000, minutes of a busy node."""
@@ -45,9 +53,6 @@ OVERHEAD = 512
 
 QUEUE_FULL = "QUEUE_FULL"
 """Reason of a loss: the collector was away or slow for longer than memory is large, and there is no disk to write to."""
-
-RETRY_FIRST_S, RETRY_CAP_S = 1.0, 60.0
-"""Pauses between tries at a disk that refuses, seconds."""
 
 
 class UnknownSequenceError(ValueError):
@@ -78,20 +83,6 @@ class Counters:
             self.lost[reason] = self.lost.get(reason, 0) + events
 
 
-@dataclass(frozen=True, slots=True)
-class SpoolStatus:
-    """How the spool is: `state` is `off` (there is none), `ok`, or `refused` (the disk does not take what is to be written)."""
-
-    state: str = "off"
-    bytes: int = 0
-    oldest_age_s: float = 0.0
-    """Of what is not acknowledged, in time that the node was up."""
-    errors: int = 0
-    """Writes that failed."""
-    damaged: int = 0
-    """Places that could not be read."""
-
-
 class Outbox:
     """Holds tables until they are acknowledged. Not thread safe: it belongs to one event loop."""
 
@@ -120,7 +111,7 @@ class Outbox:
         self._memory_bytes = self._flight_bytes = 0
         self._sent = 0  # number of the last batch that was sent
         self._spool = spool
-        self._disk = _Disk(clock)
+        self._disk = Disk(clock)
         self._reader: Reader | None = None  # of what is on the disk only: after what was sent, before what waits in memory
         self._backlog_events = 0
         self._sent_segment = 0  # up to here segments have batches that may have been sent, and are not given up
@@ -344,7 +335,7 @@ class Outbox:
     def _losses_of(self, item: Item) -> bytes:
         """Return what is to be sent for an item that has no bytes: its losses. If it has events, they are lost."""
         self._lose(item, SPOOL_CORRUPT)
-        data = encode(Losses(item.losses).table(self._home)).SerializeToString()
+        data = encode(Losses(item.losses).table(self._home, time.time_ns())).SerializeToString()
         self._keep(item, data)
         if not item.segment:
             item.size = len(data)
@@ -355,8 +346,7 @@ class Outbox:
         self.counters.lose(reason, item.events)
         losses = Losses(item.losses)
         losses.add(reason, item.events, item.begin, item.end)
-        now = time.time_ns()
-        item.losses = tuple((why, count, begin or now, end or now) for why, count, begin, end in losses)
+        item.losses = tuple(losses)
         item.events, item.offset = 0, -1
 
     # What the disk has.
@@ -370,8 +360,9 @@ class Outbox:
         changed = self._held or self._settled or not self._cursor.items() <= spool.state.cursor.items()
         if not (items or changed or always):
             return
-        # Unless there is a backlog before it, what is written now is sent at once.
-        sent = None if self._reader is None else self._sent_segment
+        # What the disk refused when it was sent comes to be where this record is.
+        under_way = bool(self._unacknowledged) and not self._unacknowledged[-1].segment
+        sent = None if under_way else self._sent_segment
         update = Update(self._cursor, self._acknowledged, self._held, self._settled, sent)
         try:
             *parts, last = _parts(items, spool.limits.segment_bytes)
@@ -463,36 +454,3 @@ def _parts(items: list[Item], most: int) -> list[list[Item]]:
         parts[-1].append(item)
         size += item.size
     return parts
-
-
-class _Disk:
-    """Whether the disk takes what is written, when to try again, and what the log was told."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.errors = 0
-        self.refuses_since: float | None = None
-        self._clock = clock
-        self._retry_at = 0.0
-        self._backoff = Backoff(RETRY_FIRST_S, RETRY_CAP_S)
-
-    @property
-    def may_be_tried(self) -> bool:
-        return self.refuses_since is None or self._clock() >= self._retry_at
-
-    def refused(self, error: OSError, where: Path, memory_bytes: int) -> None:
-        self.errors += 1
-        self._retry_at = self._clock() + self._backoff.next_s()
-        if self.refuses_since is None:
-            self.refuses_since = self._clock()
-            _log.warning(
-                "cannot write the spool in %s (%s); events are kept in memory (up to %d MiB), and would not survive the agent",
-                where,
-                error.strerror or error,
-                memory_bytes >> 20,
-            )
-
-    def took(self, where: Path) -> None:
-        if self.refuses_since is not None:
-            _log.info("the spool in %s can be written again after %.0f s", where, self._clock() - self.refuses_since)
-            self.refuses_since = None
-            self._backoff.reset()

@@ -18,9 +18,9 @@ import grpc
 from peerwatch.v1 import ingest_pb2
 
 from agent.backoff import Backoff
-from agent.outbox import MAX_BYTES, Counters, Outbox, SpoolStatus, UnknownSequenceError
+from agent.outbox import MAX_BYTES, Counters, Outbox, UnknownSequenceError
 from agent.pace import Pace, Throttle
-from agent.spool import Limits, Spool
+from agent.spool import Limits, Spool, SpoolStatus
 from agent.step import Recovered, Step
 
 __all__ = ["Pace", "Sender"]

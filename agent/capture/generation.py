@@ -171,11 +171,6 @@ class Generation:
         for attempt in attempts:
             run(self._descriptors["tell"], [0, *attempt])
 
-    def connects_under_way(self) -> bool:
-        """Return whether any TCP connect has begun and not ended."""
-        counters = self.counters()
-        return counters[Counter.STARTED] != counters[Counter.ENDED]
-
     def declare_agent(self) -> None:
         """Tell the probes that this process is the agent: what it does is marked CANARY."""
         run(self._descriptors["control"], [Operation.CANARY])

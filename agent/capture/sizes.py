@@ -23,10 +23,10 @@ class Sizes:
     images: int = 2048
     """Process images whose description is kept. What was evicted is worked out again."""
 
-    cgroups: int = 2048
+    cgroups: int = 1024
     """Cgroups whose names are kept: more than any node has containers (the kubelet's default limit is 110 pods)."""
 
-    attempts: int = 8192
+    attempts: int = 4096
     """TCP connects under way. One for which there is no place is told at once, as IN_PROGRESS."""
 
     repeats: int = 8192

@@ -1,12 +1,13 @@
 """What the agent keeps on disk until the collector has it: steps in segments, found again by the next agent.
 
-    losses ── records ── folder ── segments ── reader ── spool        each knows those before it
+    losses ── records ── folder ── segments ── reader ── recovery ── gaps ── spool        each knows those before it
 
 A step is one record, and is written with one write(2) or not at all. Nothing is synchronised: what was written is in the
 kernel's page cache and survives the agent, however it dies. A power cut takes the last seconds, and with them the kernel's ring
 buffers that they came from.
 """
 
+from agent.spool.disk import Disk, SpoolStatus
 from agent.spool.folder import remove
 from agent.spool.losses import Loss, Losses
 from agent.spool.reader import Reader
@@ -19,6 +20,7 @@ __all__ = [
     "SPOOL_EXPIRED",
     "SPOOL_FULL",
     "Acknowledged",
+    "Disk",
     "Item",
     "Limits",
     "Loss",
@@ -26,6 +28,7 @@ __all__ = [
     "Reader",
     "Segment",
     "Spool",
+    "SpoolStatus",
     "Update",
     "remove",
 ]

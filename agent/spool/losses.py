@@ -38,11 +38,17 @@ class Losses:
         """Yield one loss for each reason."""
         return iter(self._by_reason.values())
 
-    def table(self, home: Subject) -> EventColumns:
-        """Return loss events, each at the time of the last event that it stands for."""
+    def span(self) -> tuple[int, int]:
+        """Return the first and the last time, 0 where nobody knows it."""
+        return min((loss[2] for loss in self), default=0), max((loss[3] for loss in self), default=0)
+
+    def table(self, home: Subject, now: int) -> EventColumns:
+        """Return loss events, each at the time of the last event that it stands for, or at `now` if nobody knows it."""
         builder = ColumnsBuilder()
         subject = builder.subject(home)
-        for reason, count, begin, end in self:
+        for reason, count, known_begin, known_end in self:
+            end = known_end or now
+            begin = known_begin or end
             left = count
             while left:
                 part = min(left, MAX_COUNT)

@@ -6,6 +6,7 @@ errors are raised to those who call, as OSError: nothing has happened then.
 
 import contextlib
 import os
+import time
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +20,10 @@ from peerwatch.wire import encode
 from agent.errors import ConfigError
 from agent.spool.age import Age, Uptime
 from agent.spool.folder import Folder, write
-from agent.spool.losses import Losses
-from agent.spool.reader import Reader, items_of
+from agent.spool.gaps import sum_up
+from agent.spool.reader import Reader
 from agent.spool.records import Acknowledged, BatchEntry, HeldEntry, Item, Record, State, pack
-from agent.spool.recovery import SPOOL_CORRUPT, Recovery, held_of, recover
+from agent.spool.recovery import SPOOL_CORRUPT, Recovery, recover
 from agent.spool.segments import Segment, new_segment, records
 from agent.step import Held, Recovered
 
@@ -139,9 +140,9 @@ class Spool:
         return sum(segment.size for segment in self._segments)
 
     @property
-    def newest(self) -> int:
-        """Number of the last segment, 0 if there is none."""
-        return self._segments[-1].number if self._segments else 0
+    def state(self) -> State:
+        """What the newest record says beside batches."""
+        return self._state
 
     def age_s(self, segment: int) -> float:
         """Return how long ago the first record was written from this segment on, seconds of uptime; 0 if there is none."""
@@ -171,18 +172,21 @@ class Spool:
         Raises:
             OSError: nothing was written.
         """
-        segment = self._open_segment()
+        first = items[0].first if items else number
+        segment = self._open_segment(first)
         state, live, tables = self._updated(update, segment.number)
         batches = [BatchEntry(each.size, zlib.crc32(each.data or b""), *_what(each)) for each in items]
-        first = items[0].first if items else number
         after = self.written + sum(each.events for each in items)
         record = self._record(
-            first, number - 1, self.written, after, state, tuple(batches), tuple(entry for entry, _ in tables)
+            session=self._session,
+            numbers=(first, number - 1),
+            events=(self.written, after),
+            state=state,
+            batches=tuple(batches),
+            held=tuple(entry for entry, _ in tables),
         )
         data = pack(record, [*(each.data or b"" for each in items), *(data for _, data in tables)], segment.seed)
         self._write(segment, data)
-        if not segment.size:
-            segment.first, segment.before, segment.begun = first, self.written, record.age
         offset = segment.size + len(data) - record.size
         for item, batch in zip(items, batches, strict=True):
             item.segment, item.record, item.offset, item.checksum = segment.number, segment.size, offset, batch.checksum
@@ -217,43 +221,46 @@ class Spool:
         sent = segment if update.sent is None else update.sent
         return State(update.acknowledged, cursor, ranges, next_id, sent), live, tables
 
-    def _record(  # noqa: PLR0917 — what differs between records, in the order of `Record`
+    def _record(
         self,
-        first: int,
-        last: int,
-        before: int,
-        after: int,
-        state: State,
+        *,
+        session: str,
+        numbers: tuple[int, int],
+        events: tuple[int, int],
         batches: tuple[BatchEntry, ...],
         held: tuple[HeldEntry, ...],
+        state: State | None = None,
+        replaces: int = 0,
     ) -> Record:
         return Record(
             cluster=self._cluster,
             node=self._node,
-            session=self._session,
+            session=session,
             boot=self._age.uptime.boot,
             time=self._age.uptime.now(),
             age=self._age.now(),
-            first=first,
-            last=last,
-            before=before,
-            after=after,
-            replaces=0,
-            state=state,
+            first=numbers[0],
+            last=numbers[1],
+            before=events[0],
+            after=events[1],
+            replaces=replaces,
+            state=state or self._state,
             batches=batches,
             held=held,
         )
 
-    def _open_segment(self) -> Segment:
-        """Return the segment that is written, a new one if it is large or old enough."""
+    def _open_segment(self, first: int) -> Segment:
+        """Return the segment that is written, a new one, that begins with batch `first`, if it is large or old enough."""
         if self._handle >= 0:
             segment = self._segments[-1]
             old = self._age.now() - segment.begun > self.limits.segment_age_ns
-            if segment.size < self.limits.segment_bytes and not (segment.size and old):
+            if segment.size < self.limits.segment_bytes and not old:
                 return segment
             self._close_segment()
         segment = new_segment(self._next_number)
-        segment.session = self._session
+        segment.session, segment.first, segment.last = self._session, first, first - 1
+        segment.before = segment.after = self.written
+        segment.begun = segment.ended = self._age.now()
         self._handle = self._folder.create(segment.name)
         self._next_number += 1
         self._segments.append(segment)
@@ -285,6 +292,8 @@ class Spool:
 
         The newest stays, since it says what holds now, and so do those with tables that wait. Others without batches go.
         """
+        if len(self._segments) < 2:
+            return
         needed = {segment for _, segment in self._live.values()}
         for segment in self._segments[:-1]:
             done = before is None or segment.number < before or segment.last < segment.first
@@ -320,47 +329,21 @@ class Spool:
         last = victims[-1]
         if self._handle >= 0 and last is self._segments[-1]:
             self._close_segment()
-        losses, events = Losses(), 0
-        kept: list[tuple[HeldEntry, bytes]] = []
-        for segment in victims:
-            number, before = segment.first, segment.before
-            for found in records(self._folder, segment):
-                for item in items_of(segment, found, number=number, events=before):
-                    losses.update(item.losses)
-                    losses.add(reason, item.events, item.begin, item.end)
-                    events += item.events
-                number, before = found.record.last + 1, found.record.after
-            missing = max(0, segment.after - before)  # damaged at its end
-            losses.add(reason, missing, 0, 0)
-            events += missing
-            live = [(id_, id_) for id_, where in self._live.values() if where == segment.number]
-            kept += held_of(self._folder, segment, records(self._folder, segment), live)
-        table = encode(losses.table(Subject(self._cluster, self._node))).SerializeToString()
+        missing = sum_up(self._folder, victims, dict(self._live.values()), reason)
         begin = next(each for each in victims if each.session == last.session)
-        total = tuple(losses)
-        times = min((each[2] for each in total), default=0), max((each[3] for each in total), default=0)
-        batch = BatchEntry(len(table), zlib.crc32(table), 0, *times, total)
-        record = replace(
-            self._record(
-                begin.first, last.last, begin.before, last.after, self._state, (batch,), tuple(entry for entry, _ in kept)
-            ),
+        gap = replace(last, name=new_segment(last.number).name, is_gap=True, first=begin.first, before=begin.before)
+        data = encode(missing.losses.table(Subject(self._cluster, self._node), time.time_ns())).SerializeToString()
+        record = self._record(
             session=last.session,
+            numbers=(begin.first, last.last),
+            events=(begin.before, last.after),
             replaces=victims[0].number,
+            batches=(BatchEntry(len(data), zlib.crc32(data), 0, *missing.losses.span(), tuple(missing.losses)),),
+            held=tuple(entry for entry, _ in missing.held),
         )
-        gap = replace(
-            new_segment(last.number),
-            session=last.session,
-            first=begin.first,
-            last=last.last,
-            before=begin.before,
-            after=last.after,
-            begun=record.age,
-            ended=record.age,
-            is_gap=True,
-        )
-        data = pack(record, [table, *(data for _, data in kept)], gap.seed)
-        self._folder.put(gap.name, data)
-        gap.size = len(data)
+        packed = pack(record, [data, *(data for _, data in missing.held)], gap.seed)
+        self._folder.put(gap.name, packed)
+        gap.size = len(packed)
         for segment in victims:
             with contextlib.suppress(OSError):  # the next agent removes it
                 self._folder.remove(segment.name)
@@ -368,19 +351,10 @@ class Spool:
         self._segments[place : place + len(victims)] = [gap]
         numbers = range(victims[0].number, last.number + 1)
         self._live = {number: (id_, gap.number if where in numbers else where) for number, (id_, where) in self._live.items()}
-        return GivenUp(events, numbers)
+        return GivenUp(missing.events, numbers)
 
     def _index(self, number: int) -> int:
         return bisect_left(self._segments, number, key=lambda segment: segment.number)
-
-    @property
-    def state(self) -> State:
-        """What the newest record says beside batches."""
-        return self._state
-
-    def is_live(self, number: int) -> bool:
-        """Say whether a table that waits is on the disk."""
-        return number in self._live
 
 
 def _what(item: Item) -> tuple[int, int, int, tuple[tuple[str, int, int, int], ...]]:

@@ -4,76 +4,16 @@ A crash is a copy of the folder at that moment: a new agent finds what was writt
 """
 
 import random
-import resource
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from peerwatch.columns import ColumnsBuilder, EventColumns, EventKind
-from peerwatch.subjects import Subject
-from peerwatch.v1 import ingest_pb2
-from peerwatch.wire import decode
+from harness.spooled import Collector, execs, full_disk, pids
 
 from agent.outbox import Outbox
 from agent.spool import Limits, Spool
 from agent.step import Held, Step
-
-HOME = Subject("c", "n")
-
-
-def execs(pids: range | list[int], *, size: int = 0, lost: int = 0) -> EventColumns:
-    builder = ColumnsBuilder()
-    subject = builder.subject(HOME)
-    for pid in pids:
-        builder.exec(pid + 1, subject, builder.process(pid=pid, exe="/bin/x".ljust(size, "x")), count=2)
-    for _ in range(bool(lost)):
-        builder.loss(1, subject, reason="RING_FULL", count=lost, begin=1, end=1)
-    return builder.build()
-
-
-def pids(table: EventColumns) -> list[int]:
-    return [int(table.processes.pid[process]) for process in table.process[table.kind == EventKind.EXEC]]
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Let the kernel refuse what makes a file longer, as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-class Collector:
-    """Stores each number of a session once, if it is larger than those before; acknowledges the largest."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[str, dict[int, EventColumns]] = {}
-
-    def last(self, session: str) -> int:
-        return max(self.sessions.get(session, {}), default=0)
-
-    def take(self, session: str, request: bytes) -> None:
-        batch = ingest_pb2.StreamRequest.FromString(request).batch
-        if batch.sequence > self.last(session):
-            self.sessions.setdefault(session, {})[batch.sequence] = decode(batch.columns)
-
-    @property
-    def tables(self) -> list[EventColumns]:
-        return [table for session in self.sessions.values() for table in session.values()]
-
-    @property
-    def losses(self) -> dict[str, int]:
-        lost: Counter[str] = Counter()
-        for table in self.tables:
-            for reason, count in zip(table.losses.reason.tolist(), table.losses.count.tolist(), strict=True):
-                lost[table.strings[reason]] += count
-        return +lost
 
 
 class World:
@@ -81,7 +21,7 @@ class World:
 
     def __init__(self, folders: Path, seed: int, *, max_bytes: int, memory_bytes: int) -> None:
         self.folders = folders
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 — chance that can be repeated
         self.limits = {"max_bytes": max_bytes}
         self.memory_bytes = memory_bytes
         self.clock = 0.0
@@ -113,7 +53,7 @@ class World:
             held[number] = Held(execs(waiting), 5)
         lost = draw.choice([0, 0, 0, 7])
         self.steps += 1
-        tables = [execs(ready, size=draw.choice([0, 100, 900]), lost=lost)] if ready or lost else []
+        tables = [execs(ready, size=draw.choice([0, 100, 900]), count=2, lost=lost)] if ready or lost else []
         self.outbox.put(Step(tables, held, settled, {"ring": self.steps}))
         self.produced += 2 * len(ready)
         self.ring_full += lost
@@ -174,11 +114,7 @@ class World:
             self.check()
         self.clock += 100
         self.outbox.tick()
-        while self.outbox:
-            self.send()
-            self.acknowledge()
-        self.outbox.close()
-        delivered = [pid for table in self.collector.tables for pid in pids(table)]
+        delivered = self.collector.drain(self.outbox).pids
         assert len(delivered) == len(set(delivered))
         lost = self.collector.losses
         assert lost.pop("RING_FULL", 0) == self.ring_full

@@ -64,7 +64,7 @@ class Capture:
         """Read until the condition holds, then once more: what comes too often would show."""
         deadline = time.monotonic() + timeout
         while not condition(seen := Seen(self.read(ask=ask))):
-            assert time.monotonic() < deadline, f"not seen within {timeout} s; seen: {seen.lines()[-20:]}"
+            assert time.monotonic() < deadline, f"not seen within {timeout} s; seen: {seen.lines()[-7:]}"
             time.sleep(0.01)
         return Seen(self.read(ask=ask))
 
@@ -153,4 +153,4 @@ class Seen:
         return self.table.subjects[self.table.subject[row]].container.id
 
     def lines(self) -> list[str]:
-        return [line.decode()[:400] for line in jsonlines.write(self.table)]
+        return [line.decode() for line in jsonlines.write(self.table)]

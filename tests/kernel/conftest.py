@@ -11,7 +11,7 @@ from harness.containers import Container
 from harness.rootfs import Program
 from harness.session import missing
 from harness.world import World
-from kernel.workload import FILES
+from kernel.workload import files
 
 from agent.capture.probes import Mode, Probes, uninstall
 from agent.errors import UnsupportedError
@@ -31,7 +31,7 @@ def world() -> Iterator[World]:
 @pytest.fixture(scope="session")
 def containers(world: World) -> list[Container]:
     """Two containers that sleep: what is executed in them, a test did."""
-    deployment = world.deploy("still", program=Program(argv=("/usr/bin/sleep", "100000"), files=FILES()), replicas=2)
+    deployment = world.deploy("still", program=Program(argv=("/usr/bin/sleep", "100000"), files=files()), replicas=2)
     return [replica.container for replica in deployment.replicas]
 
 

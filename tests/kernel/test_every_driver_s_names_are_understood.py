@@ -6,6 +6,7 @@ from harness.capture import Capture
 from harness.containers import Container
 from harness.rootfs import Program
 from harness.world import World
+from peerwatch.columns import EventKind
 
 pytestmark = pytest.mark.kernel
 
@@ -40,7 +41,7 @@ def test_a_container_is_known_by_the_cgroup_that_its_runtime_gives_it(
 
             seen = capture.until(lambda seen: bool(seen.execs("/usr/bin/tac")))
 
-            (row,) = (row for row in range(len(seen.table)) if seen.exe(int(seen.table.process[row])) == "/usr/bin/tac")
+            (row,) = seen.rows(EventKind.EXEC, exe="/usr/bin/tac")
             subject = seen.table.subjects[seen.table.subject[row]]
             assert (subject.container.id, subject.pod.uid) == (container.id, pod.format(uid=uid))
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.rootfs import compile_c
 
-__all__ = ["FILES", "NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT"]
+__all__ = ["NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "files"]
 
 PYTHON = "/usr/bin/python3"
 PYTHON_EXE = str(Path(PYTHON).resolve())
@@ -15,6 +15,10 @@ NOTHING = "/app/nothing"
 
 REPEAT = "/app/repeat"
 """`repeat NUMBER PROGRAM ARGUMENT…` executes a program so often, one after the other; its own code is that of the last."""
+
+THREADS = "/app/threads"
+"""`threads LEADER LAST`: its first thread ends with one code, 0.2 s later the other with the other code; `group` instead of a
+code for the last: it ends the process with code 5."""
 
 _SOURCES = {
     NOTHING: "int main(void) { return 0; }",
@@ -34,8 +38,32 @@ int main(int count, char **args) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 """,
+    THREADS: r"""
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static char *last_code;
+
+static void *last(void *unused) {
+    usleep(200000);
+    if (strcmp(last_code, "group") == 0) syscall(SYS_exit_group, 5);
+    syscall(SYS_exit, atoi(last_code));
+    return 0;
+}
+
+int main(int count, char **args) {
+    pthread_t thread;
+    last_code = args[2];
+    if (pthread_create(&thread, 0, last, 0)) return 125;
+    syscall(SYS_exit, atoi(args[1]));
+}
+""",
 }
 
 
-def FILES() -> Mapping[str, Path]:  # noqa: N802 — PLACEHOLDER
-    return {}
+def files() -> Mapping[str, Path]:
+    """Return the programs, compiled, by their place in a container."""
+    return {path: compile_c(source) for path, source in _SOURCES.items()}

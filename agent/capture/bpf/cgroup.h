@@ -16,6 +16,11 @@ BPF_TABLE("lru_hash", __u64, struct cgroup, cgroups, CGROUPS);
 struct cgroup_scratch {
     struct cgroup cgroup;
     char room[256];
+    /* In memory and not in registers for the reason that struct scratch gives. */
+    volatile __u64 below; /* the cgroup looked at before, if it has a container's name */
+    void *volatile node;
+    volatile __u32 used;
+    __u32 unused;
 };
 BPF_PERCPU_ARRAY(cgroup_scratches, struct cgroup_scratch, 1);
 
@@ -86,38 +91,42 @@ static __always_inline void *task_cgroup_node(void *task, int hierarchy) {
 }
 
 /* Keeps a cgroup's names. */
-static __always_inline void describe_cgroup(__u64 key, void *node) {
+static __always_inline void describe_cgroup(__u64 key, void *leaf) {
     int zero = 0;
     struct cgroup_scratch *scratch = cgroup_scratches.lookup(&zero);
     if (!scratch)
         return;
-    __u32 used = 0;
-    __u64 below = 0; /* the cgroup looked at before, if it has a container's name */
+    scratch->used = 0;
+    scratch->below = 0;
+    scratch->node = leaf;
     scratch->cgroup.container = 0;
     scratch->cgroup.is_complete = 0;
     scratch->cgroup.first_start = 0;
+#pragma nounroll
     for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
+        void *node = scratch->node;
         void *parent = read_pointer(node, KERNFS_NODE_PARENT);
         if (!parent) { /* the root has no name */
             scratch->cgroup.is_complete = 1;
             break;
         }
-        __u32 at = used & (CGROUP_PATH - 1);
-        const char *name = read_pointer(node, KERNFS_NODE_NAME);
-        long length = bpf_probe_read_kernel_str(&scratch->cgroup.path[at], 160, name);
+        __u32 used = scratch->used;
+        char *name = &scratch->cgroup.path[used & (CGROUP_PATH - 1)];
+        long length = bpf_probe_read_kernel_str(name, 160, read_pointer(node, KERNFS_NODE_NAME));
         if (length <= 1 || used + length > CGROUP_PATH - 1)
             break;
         /* As agent/identity/cgroups.py decides: what is directly below the uppermost pod, else the innermost. */
-        if (below && is_pod(name, length - 1))
-            scratch->cgroup.container = below;
-        below = has_container_id(name, length - 1) ? read_u64(node, KERNFS_NODE_ID) : 0;
+        if (scratch->below && is_pod(name, length - 1))
+            scratch->cgroup.container = scratch->below;
+        scratch->below = has_container_id(name, length - 1) ? read_u64(node, KERNFS_NODE_ID) : 0;
         if (!scratch->cgroup.container)
-            scratch->cgroup.container = below;
+            scratch->cgroup.container = scratch->below;
         used += length;
         scratch->cgroup.path[(used - 1) & (CGROUP_PATH - 1)] = '/';
-        node = parent;
+        scratch->used = used;
+        scratch->node = parent;
     }
-    scratch->cgroup.length = used;
+    scratch->cgroup.length = scratch->used;
     cgroups.update(&key, &scratch->cgroup);
 }
 

@@ -66,6 +66,7 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
     key->effective_gid = process->effective_gid;
     key->flags = stdio_flags(task) | file_flags(inode);
     key->args_length = length;
+    key->script_length = scratch->script_length;
     return 1;
 }
 
@@ -88,14 +89,19 @@ int process_exec(struct raw_arguments *ctx) {
     __u32 flags = is_agent(parent) ? FLAG_CANARY : 0;
     struct cgroup *cgroup = 0;
     enum membership membership = task_container(task, flags, &cgroup, &cgroup_id);
-    if (membership == UNDESCRIBED) {
+    int again = was_begun_again();
+    __u64 hierarchy = cgroup_id >> 56;
+    __u64 parent_key = cgroup_key(task_cgroup_node(parent, hierarchy), hierarchy);
+    /* A parent in a cgroup that was never met must not pass for one outside. */
+    if (!again && (membership == UNDESCRIBED || (membership == INSIDE && !cgroups.lookup(&parent_key)))) {
         begin_again_at(TAIL_EXEC);
         tails.call(ctx, TAIL_CGROUPS);
-        return 0;
     }
-    if (membership == OUTSIDE || !cgroup)
+    if (membership == UNDESCRIBED)
+        count(COUNTER_READ_FAILED);
+    if (membership != INSIDE || !cgroup)
         return 0;
-    if (!flags && cgroup->container && is_runtime(task, parent, cgroup_id >> 56, cgroup)) {
+    if (!flags && cgroup->container && is_runtime(task, parent, hierarchy, cgroup)) {
         count(COUNTER_RUNTIME);
         return 0;
     }

@@ -28,6 +28,20 @@ static __always_inline void begin_again_at(int place) {
         scratch->resume = place;
 }
 
+/* Read anew each time: held in a register it would double the ways that the verifier follows. */
+static __always_inline int kind_of(struct scratch *scratch) {
+    return *(volatile __u8 *)&scratch->event.kind;
+}
+
+/* Returns whether this is begun again: then what is still unknown stays so. */
+static __always_inline int was_begun_again(void) {
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    if (!scratch || !scratch->is_described)
+        return 0;
+    scratch->is_described = 0;
+    return 1;
+}
+
 /* What an exec added to what its process, or its parent, could do before. */
 static __always_inline __u64 gained_capabilities(struct process *process, void *task, struct cgroup *cgroup) {
     struct image *before = image_of(process->start, process->pid, process->exec_id - 1);
@@ -39,6 +53,42 @@ static __always_inline __u64 gained_capabilities(struct process *process, void *
     return process->capabilities & ~read_u64(read_pointer(parent, TASK_CRED), CRED_CAP_EFFECTIVE);
 }
 
+/* Describes the current process, whose identity is in `scratch`, and keeps its image; returns it, or 0. */
+static __always_inline struct image *describe_current(struct scratch *scratch) {
+    struct process *process = &scratch->event.process;
+    void *task = (void *)bpf_get_current_task_btf();
+    struct cgroup *cgroup = cgroups.lookup(&process->cgroup);
+    if (!cgroup || process->pid != (__u32)(bpf_get_current_pid_tgid() >> 32))
+        return 0;
+    scratch->own_flags = process->flags;
+    if (kind_of(scratch) == KIND_EXEC)
+        process->gained = gained_capabilities(process, task, cgroup);
+    else { /* the image is described, which is more than this event */
+        scratch->script_length = 0;
+        process->flags = 0;
+        identify(process, task, process->cgroup);
+    }
+    describe_process(scratch, task, cgroup);
+    struct image *image = keep_image(scratch);
+    if (kind_of(scratch) != KIND_EXEC)
+        process->flags = scratch->own_flags;
+    return image;
+}
+
+/* Puts what is known of a process into the event; what makes it itself, and the event's own, stays. */
+static __always_inline void fill_in(struct event *event, struct process *known) {
+    struct process *process = &event->process;
+    __u64 start = process->start;
+    __u32 uid = process->uid, flags = process->flags, pid = process->pid, exec_id = process->exec_id;
+    *process = *known;
+    process->start = start;
+    process->pid = pid;
+    process->exec_id = exec_id;
+    process->flags |= flags;
+    if (event->kind != KIND_EXIT)
+        process->uid = uid;
+}
+
 /* The event is in scratch `which`, with the identity of its process; only the current process can be described. */
 static __always_inline void handle_first(int which, int can_describe) {
     struct scratch *scratch = scratch_of(which);
@@ -48,76 +98,59 @@ static __always_inline void handle_first(int which, int can_describe) {
     struct process *process = &event->process;
     struct process *known = 0;
     char *text = 0;
-    int kind = event->kind;
     event->count = 1;
     event->last_time = event->time;
-    if (kind == KIND_EXIT) { /* by then a process has no files and no memory */
+    if (kind_of(scratch) == KIND_EXIT) { /* by then a process has no files and no memory */
         struct fold *fold = scratch->fold ? fold_of(scratch->fold, scratch->place) : 0;
         if (fold) {
             known = &fold->first.event.process;
             text = fold->first.text;
         }
     }
-    if (kind != KIND_EXEC && !known)
-        known = known_process(process->start, process->pid, process->exec_id, &text);
-    if (!known && kind != KIND_EXIT && can_describe && process->pid == (__u32)(bpf_get_current_pid_tgid() >> 32)) {
-        void *task = (void *)bpf_get_current_task_btf();
-        struct cgroup *cgroup = cgroups.lookup(&process->cgroup);
-        if (!cgroup)
+    if (kind_of(scratch) == KIND_NONE) { /* only an image of its own will do: what a fold has is gone with the process */
+        if (image_of(process->start, process->pid, process->exec_id))
             return;
-        __u32 own_flags = process->flags;
-        if (kind == KIND_EXEC)
-            process->gained = gained_capabilities(process, task, cgroup);
-        else { /* the image is described, which is more than this event */
-            scratch->script_length = 0;
-            process->flags = 0;
-            identify(process, task, process->cgroup);
-        }
-        describe_process(scratch, task, cgroup);
-        struct image *image = keep_image(scratch);
-        if (kind == KIND_EXEC) {
+    } else if (kind_of(scratch) != KIND_EXEC && !known)
+        known = known_process(process->start, process->pid, process->exec_id, &text);
+    if (!known && kind_of(scratch) != KIND_EXIT && can_describe) {
+        struct image *image = describe_current(scratch);
+        if (kind_of(scratch) == KIND_EXEC) {
             if (scratch->used > SMALL_TEXT) {
                 emit_long(scratch);
                 return;
             }
-            struct fold *fold = emit_first(scratch, scratch->text);
-            if (fold && image) {
-                image->fold = fold->id;
-                image->place = fold->place;
-            }
-            return;
-        }
-        if (image) {
+            text = scratch->text;
+        } else if (image) {
             known = &image->process;
             text = image->text;
         }
-        process->flags = own_flags;
     }
-    if (kind == KIND_NONE)
+    if (kind_of(scratch) == KIND_NONE)
         return;
-    if (!known) {
+    if (known)
+        fill_in(event, known);
+    else if (!text) {
         count(COUNTER_IMAGE_UNKNOWN);
-        emit_first(scratch, scratch->text);
-        return;
+        text = scratch->text;
     }
-    __u64 start = process->start;
-    __u32 uid = process->uid, flags = process->flags, pid = process->pid, exec_id = process->exec_id;
-    *process = *known;
-    process->start = start;
-    process->pid = pid;
-    process->exec_id = exec_id;
-    process->flags |= flags;
-    if (kind != KIND_EXIT)
-        process->uid = uid;
-    emit_first(scratch, text);
+    struct fold *fold = emit_first(scratch, text);
+    if (fold && kind_of(scratch) == KIND_EXEC) {
+        struct image *image = image_of(process->start, process->pid, process->exec_id);
+        if (image) {
+            image->fold = fold->id;
+            image->place = fold->place;
+        }
+    }
 }
 
 /* Each may be followed by another tail call, scratch->resume. */
 int cgroups_of_current(void *ctx) {
     struct scratch *scratch = scratch_of(OWN_SCRATCH);
     describe_cgroups((void *)bpf_get_current_task_btf());
-    if (scratch)
+    if (scratch) {
+        scratch->is_described = 1;
         tails.call(ctx, scratch->resume);
+    }
     return 0;
 }
 

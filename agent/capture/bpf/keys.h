@@ -32,7 +32,7 @@ struct exec_key {
     __u32 flags;
     __u32 args_length;
     char args[KEY_ARGS];
-    __u64 unused;
+    __u64 script_length; /* a script and its interpreter with the same arguments are two things */
 };
 
 /* Anything else: by which image, to where, how it ended. */

@@ -58,7 +58,7 @@ enum counter {
     COUNTER_ATTEMPTS_FULL = 4,   /* connects told as IN_PROGRESS at once because too many are under way: nothing lost */
     COUNTER_ARGS_TRUNCATED = 5,  /* events with a cut argument list */
     COUNTER_PATH_TRUNCATED = 6,  /* paths with more components or bytes than are walked */
-    COUNTER_READ_FAILED = 7,     /* user memory that could not be read */
+    COUNTER_READ_FAILED = 7,     /* memory that could not be read: of arguments, or of a cgroup, whose event is not told then */
     COUNTER_IMAGE_UNKNOWN = 8,   /* events of a process that is gone and whose image was evicted: no executable is told */
     COUNTER_SENDS_SKIPPED = 9,   /* messages of one sendmmsg() beyond those that are looked at: lost */
     COUNTER_RUNTIME = 10,        /* the container runtime's own execs while it sets a container up: not the container's */

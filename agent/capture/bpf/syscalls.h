@@ -98,13 +98,14 @@ int network(struct sys_exit *ctx) {
     __u64 cgroup_id = 0;
     struct cgroup *cgroup = 0;
     enum membership membership = task_container(task, 0, &cgroup, &cgroup_id);
-    if (membership == OUTSIDE)
-        return 0;
-    if (membership == UNDESCRIBED) {
-        scratch->resume = TAIL_NETWORK;
+    if (membership == UNDESCRIBED && !was_begun_again()) {
+        begin_again_at(TAIL_NETWORK);
         syscall_tails.call(ctx, TAIL_CGROUPS);
-        return 0;
     }
+    if (membership == UNDESCRIBED)
+        count(COUNTER_READ_FAILED);
+    if (membership != INSIDE)
+        return 0;
     void *registers = (void *)bpf_task_pt_regs(task);
     void *sock = socket_of(task, is_accept(ctx) ? result : read_u64(registers, REGISTER_0));
     if (!sock)

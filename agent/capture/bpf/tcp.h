@@ -247,13 +247,14 @@ int state_change(struct raw_arguments *ctx) {
     if (!image) {
         struct cgroup *cgroup = 0;
         enum membership membership = task_container(task, is_canary, &cgroup, &cgroup_id);
-        if (membership == OUTSIDE)
-            return 0;
-        if (membership == UNDESCRIBED) {
+        if (membership == UNDESCRIBED && !was_begun_again()) {
             begin_again_at(TAIL_STATE);
             tails.call(ctx, TAIL_CGROUPS);
-            return 0;
         }
+        if (membership == UNDESCRIBED)
+            count(COUNTER_READ_FAILED);
+        if (membership != INSIDE)
+            return 0;
     }
     if (read_u16(sock, SOCK_PROTOCOL) != IPPROTO_TCP)
         return 0;

@@ -1,0 +1,173 @@
+"""Real agents and a real collector that may be killed at any time, and what has arrived at the collector in the end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from collector_harness import PROGRAM, Daemon
+from peerwatch.v1 import event_pb2, query_pb2
+
+from harness.load import NOTHING
+from harness.world import World
+
+__all__ = ["AGENT", "Agent", "Collector", "Delivered", "Site", "free_port"]
+
+AGENT = str(Path(sys.executable).with_name("peerwatch-agent"))
+
+
+def free_port() -> int:
+    """Return a port of this host that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Collector(Daemon):
+    """A collector that comes back under the address that it had."""
+
+    def start(self) -> "Collector":
+        with (self.data.parent / f"{self.data.name}.log").open("a") as log:
+            listen = self.address or "127.0.0.1:0"
+            self.process = subprocess.Popen(
+                [*PROGRAM, "collector", "--listen", listen, "--data", str(self.data)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        line = self.process.stdout.readline()
+        assert "listens on" in line, self.log()
+        self.address = line.split("listens on ")[1].split(",")[0]
+        return self
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.end(signal.SIGKILL)
+
+    def events(self, cluster: str) -> Iterator[event_pb2.Event]:
+        """Yield all events of a cluster in order of time."""
+        with self.query() as stub:
+            for response in stub.ReplayEvents(query_pb2.ReplayEventsRequest(cluster=cluster), timeout=60):
+                yield from response.events
+
+
+class Agent:
+    """One process of `peerwatch-agent run`. `source`: Python that runs before it in the same process, to make a fault."""
+
+    def __init__(self, options: Sequence[str], *, source: str = "") -> None:
+        command = [sys.executable, "-c", f"{source}\nfrom agent.cli import main\nmain()"] if source else [AGENT]
+        self.process = subprocess.Popen([*command, "run", *options], stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.kill()
+
+    def until(self, words: str) -> str:
+        """Wait until it says these words on stderr, and return what it said up to there."""
+        said = ""
+        assert self.process.stderr is not None
+        while words not in said:
+            line = self.process.stderr.readline()
+            assert line, f"the agent ended and has said only: {said}"
+            said += line
+        return said
+
+    def kill(self) -> None:
+        """Kill it, if it lives."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self._end()
+
+    def stop(self) -> str:
+        """End it in order and return its last words."""
+        while not _catches(self.process.pid, signal.SIGTERM):
+            time.sleep(0.001)
+        self.process.send_signal(signal.SIGTERM)
+        words = self.process.stderr.read() if self.process.stderr else ""
+        assert self._end() == 0, words
+        return words
+
+    def _end(self) -> int:
+        code = self.process.wait(30)
+        if self.process.stderr is not None:
+            self.process.stderr.close()
+        return code
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+class Site:
+    """One node: agents that follow each other on the same pins and the same spool."""
+
+    def __init__(self, collector: Collector, world: World, *, cluster: str, pins: Path, spool: Path) -> None:
+        self.collector, self.world, self.cluster, self.pins, self.spool = collector, world, cluster, pins, spool
+
+    def agent(self, *options: str, source: str = "") -> Agent:
+        """Start the next agent."""
+        fixed = {
+            "--collector": self.collector.address,
+            "--pods": str(self.world.pods_file),
+            "--node": self.world.node,
+            "--cluster": self.cluster,
+            "--pin-dir": str(self.pins),
+            "--spool": str(self.spool),
+            "--canary": "0",
+        }
+        return Agent([*(word for pair in fixed.items() for word in pair), *options], source=source)
+
+    def finish(self) -> None:
+        """Run an agent until everything that is left has been delivered."""
+        with self.agent() as agent:
+            agent.until("capturing on node")
+            assert "stay in" not in agent.stop()
+
+    def delivered(self, container: str) -> "Delivered":
+        """Return what has arrived."""
+        return Delivered(self.collector.events(self.cluster), container)
+
+
+class Delivered:
+    """What has arrived of one container, in the words of `Load.events`; and what was reported lost, whosever it was."""
+
+    def __init__(self, events: Iterator[event_pb2.Event], container: str) -> None:
+        self.events: Counter[Any] = Counter()
+        self.lost: Counter[str] = Counter()
+        for event in events:
+            kind = event.WhichOneof("kind")
+            if kind == "loss":
+                self.lost[event.loss.reason] += event.loss.count
+            elif event.container.id == container:
+                self._add(kind, event)
+
+    def _add(self, kind: str | None, event: event_pb2.Event) -> None:
+        is_load = event.process.exe == NOTHING
+        match kind:
+            case "exec" if is_load:
+                self.events["exec", event.process.args[1]] += event.exec.count
+            case "exit" if is_load:
+                self.events["exit", event.process.args[1], event.exit.code] += event.exit.count
+            case "connect":
+                connect = event.connect
+                protocol = event_pb2.Connect.Protocol.Name(connect.protocol)
+                result = event_pb2.Connect.Result.Name(connect.result)
+                self.events["connect", protocol, connect.address, connect.port, result] += connect.count
+            case "accept":
+                self.events["accept", event.accept.port] += event.accept.count
+            case "listen":
+                self.events["listen", event.listen.port] += 1
