@@ -138,19 +138,19 @@ class Node:
 
     async def _drain(self, generation: Generation) -> None:
         """Hand on what probes hold now; under load there would always be more."""
-        self._report_due = 0
-        self._counted = True
-        while await self._turn(generation, _now()) >= MOST_RECORDS:
-            pass
+        read = MOST_RECORDS
+        while read >= MOST_RECORDS:
+            self._report_due = 0  # each time: counts that found no room in a full ring find some now
+            self._counted = True
+            read = await self._turn(generation, _now())
 
     async def _turn(self, generation: Generation, now: int) -> int:
         """Read once and hand on what can go out; return how many records were read."""
         report = now >= self._report_due  # not by the wall clock, which may be set back
         if report:
             self._report_due = now + REPORT_NS
-            if self._counted:
-                generation.folds.report()
-                self._counted = False
+            if self._counted:  # again, too, if there was anything: a full ring may have had no room for it
+                self._counted = generation.folds.report() > 0
         records = generation.read()
         if len(records):
             table = assemble(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.capture.libbpf import run
-from agent.capture.records import FOLD, FoldUse, Operation
+from agent.capture.records import FoldUse, Operation
 from agent.capture.tables import map_table
 
 __all__ = ["Folds", "await_grace_period"]
@@ -34,9 +34,9 @@ CROWDED = 0.5
 class Folds:
     """The folds of one generation of probes."""
 
-    def __init__(self, table: int, number: int, control: int) -> None:
+    def __init__(self, table: int, fold: np.dtype[Any], number: int, control: int) -> None:
         """`table` and `control` are descriptors of map and program; both stay the caller's, the mapping does not need them."""
-        self._folds = map_table(table, FOLD, number)
+        self._folds = map_table(table, fold, number)
         self._control = control
         self._retired: npt.NDArray[np.intp] = np.empty(0, np.intp)
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from agent.capture.folds import Folds
 from agent.capture.libbpf import lookup, open_pin, opened, run, store
 from agent.capture.pins import MAPS
-from agent.capture.records import ATTEMPT, CGROUP, LONG_EVENT, LOSSES, SMALL_EVENT, Counter, Operation, State
+from agent.capture.records import ATTEMPT, CGROUP, FOLD, LONG_EVENT, LOSSES, SMALL_EVENT, Counter, Operation, State
 from agent.capture.ring import Ring
 from agent.capture.sizes import SIZES
 from agent.capture.tables import map_table
@@ -42,6 +42,8 @@ def describe(pins: Path) -> None:
         "small": np.lib.format.dtype_to_descr(SMALL_EVENT),
         "long": np.lib.format.dtype_to_descr(LONG_EVENT),
         "cgroup": np.lib.format.dtype_to_descr(CGROUP),
+        "fold": np.lib.format.dtype_to_descr(FOLD),
+        "attempt": np.lib.format.dtype_to_descr(ATTEMPT),
         "counters": [counter.name for counter in Counter],
         "folds": SIZES.folds,
         "attempts": SIZES.attempts,
@@ -51,7 +53,7 @@ def describe(pins: Path) -> None:
         State.INSTANCE: secrets.randbits(63) | 1,
     }
     with opened(pins / "layout") as descriptor:
-        store(descriptor, bytes(4), json.dumps(layout).encode().ljust(LAYOUT_BYTES, b"\0"))
+        store(descriptor, bytes(4), json.dumps(layout, separators=(",", ":")).encode().ljust(LAYOUT_BYTES, b"\0"))
     with opened(pins / "state") as descriptor:
         for place, value in state.items():
             store(descriptor, struct.pack("<I", place), struct.pack("<Q", value))
@@ -88,8 +90,9 @@ class Generation:
             name: Ring(self._descriptors.pop(name), size, _dtype(layout[record]))
             for name, record, size in zip(("small_events", "long_events"), ("small", "long"), layout["sizes"], strict=True)
         }
-        self.folds = Folds(self._descriptors["folds"], layout["folds"], self._descriptors["control"])
-        self._attempts = map_table(self._descriptors["attempts"], ATTEMPT, layout["attempts"])
+        fold, attempt = _dtype(layout["fold"]), _dtype(layout["attempt"])
+        self.folds = Folds(self._descriptors["folds"], fold, layout["folds"], self._descriptors["control"])
+        self._attempts = map_table(self._descriptors["attempts"], attempt, layout["attempts"])
         self.boot_offset = self._state(State.BOOT_OFFSET)
         """Wall clock minus boot clock, ns, when the first probes were attached: turns start times into stable identities."""
         self._instance = f"{self._state(State.INSTANCE):x}"
@@ -193,7 +196,12 @@ class Generation:
 
 def _dtype(description: list[Any]) -> np.dtype[Any]:
     """Return the type of a description that has been JSON: lists where tuples must be."""
-    return np.dtype([(name, kind, *(tuple(each) for each in shape)) for name, kind, *shape in description])
+    return np.dtype(
+        [
+            (name, kind if isinstance(kind, str) else _dtype(kind), *(tuple(each) for each in shape))
+            for name, kind, *shape in description
+        ]
+    )
 
 
 def _convert(records: npt.NDArray[Any], wanted: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -84,9 +84,10 @@ class Probes:
             for other in others:
                 self._open_replaced(other)
         except BaseException as error:
+            if not (folder / ANCHORS).exists():  # what was loaded has never been called
+                with contextlib.suppress(OSError):
+                    unpin_all(folder)
             os.close(self._lock)
-            with contextlib.suppress(OSError):  # it holds the probes of a run before
-                folder.rmdir()
             if isinstance(error, OSError):
                 raise UnsupportedError(f"{error.strerror}; `peerwatch-agent uninstall` removes what is pinned there") from None
             raise

@@ -126,7 +126,8 @@ def web_pages(daemon: Daemon) -> list[str]:
 
 def agent(path: Path, server: str, pods: Path, node: str, pins: Path) -> Daemon:
     """Start the agent."""
-    command = ["run", "--collector", server, "--pods", str(pods), "--node", node, "--cluster", CLUSTER, "--pin-dir", str(pins)]
+    command = ["run", "--collector", server, "--pods", str(pods), "--node", node, "--cluster", CLUSTER]
+    command += ["--pin-dir", str(pins), "--spool", str(path / "spool")]
     return Daemon("the agent", [str(BIN / "peerwatch-agent"), *command], path / "agent.log")
 
 
@@ -155,5 +156,6 @@ def recorder(path: Path, output: Path, pods: Path, node: str) -> Daemon:
 def uninstall(pins: Path) -> None:
     """Have the agent take its probes out of the kernel, where it leaves them for its successor."""
     if pins.exists():
-        argv = [str(BIN / "peerwatch-agent"), "uninstall", "--pin-dir", str(pins)]
+        # The spool lies in the demo's own folder and goes with it.
+        argv = [str(BIN / "peerwatch-agent"), "uninstall", "--pin-dir", str(pins), "--spool", str(pins / "no-spool")]
         subprocess.run(argv, capture_output=True, check=False)

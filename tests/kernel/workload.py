@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.rootfs import compile_c
 
-__all__ = ["NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "files"]
+__all__ = ["MESSAGES", "NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "files"]
 
 PYTHON = "/usr/bin/python3"
 PYTHON_EXE = str(Path(PYTHON).resolve())
@@ -19,6 +19,10 @@ REPEAT = "/app/repeat"
 THREADS = "/app/threads"
 """`threads LEADER LAST`: its first thread ends with one code, 0.2 s later the other with the other code; `group` instead of a
 code for the last: it ends the process with code 5."""
+
+MESSAGES = "/app/messages"
+"""`messages PORT NUMBER HOW` sends so many messages by one sendmmsg(): `apart` to 127.0.0.1, 127.0.0.2, …; `connected` without
+addresses; `stream` through a TCP connection to itself. Its code is 0 if all of them were sent."""
 
 _SOURCES = {
     NOTHING: "int main(void) { return 0; }",
@@ -36,6 +40,37 @@ int main(int count, char **args) {
         if (posix_spawn(&child, args[2], 0, 0, args + 2, environ) || waitpid(child, &status, 0) != child) return 125;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+""",
+    MESSAGES: r"""
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+int main(int count, char **args) {
+    struct sockaddr_in to[64] = {};
+    struct mmsghdr messages[64] = {};
+    struct iovec word = {.iov_base = "word", .iov_len = 4};
+    int number = atoi(args[2]), stream = strcmp(args[3], "stream") == 0, apart = strcmp(args[3], "apart") == 0;
+    for (int i = 0; i < number; i++) {
+        to[i].sin_family = AF_INET;
+        to[i].sin_port = htons(atoi(args[1]));
+        to[i].sin_addr.s_addr = htonl(INADDR_LOOPBACK + i);
+        messages[i].msg_hdr.msg_iov = &word;
+        messages[i].msg_hdr.msg_iovlen = 1;
+        if (apart) {
+            messages[i].msg_hdr.msg_name = &to[i];
+            messages[i].msg_hdr.msg_namelen = sizeof to[i];
+        }
+    }
+    int kind = stream ? SOCK_STREAM : SOCK_DGRAM, other = socket(AF_INET, kind, 0), own = socket(AF_INET, kind, 0);
+    if (!apart && bind(other, (struct sockaddr *)&to[0], sizeof to[0])) return 1;
+    if (stream && listen(other, 1)) return 2;
+    if (!apart && connect(own, (struct sockaddr *)&to[0], sizeof to[0])) return 3;
+    return sendmmsg(own, messages, number, 0) == number ? 0 : 4;
 }
 """,
     THREADS: r"""
