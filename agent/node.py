@@ -24,6 +24,11 @@ __all__ = ["Node"]
 GATHER_S = 0.01
 """Pause after each read: under load one read takes hundreds of events, and one event is late by no more than this."""
 
+MANY = 256
+LOADED_GATHER_S = 0.03
+"""The same after `MANY` records at once: a turn costs 1 to 2 ms whatever it brings, and the ring holds four times what two cores
+produce meanwhile."""
+
 BUSY_S = 0.05
 """How often connects without outcome and events without pod are looked at while there are any."""
 
@@ -102,7 +107,7 @@ class Node:
                     current.tell(current.overdue(now - HOLD_NS))
                 read = await self._turn(current, now)
                 if 0 < read < MOST_RECORDS:
-                    await asyncio.sleep(GATHER_S)
+                    await asyncio.sleep(LOADED_GATHER_S if read >= MANY else GATHER_S)
         finally:
             stopping.cancel()
         current.folds.report()

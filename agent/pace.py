@@ -43,23 +43,27 @@ BURST_S = 0.25
 
 
 class Throttle:
-    """Says how long to wait before a batch of a backlog is sent, so that the backlog shrinks at a certain rate.
+    """Says how long to wait before a batch of a backlog is sent on a connection, so that the backlog shrinks at a certain rate.
 
-    What is new counts as allowed, else a node that produces faster than the rate would never be done. Time is passed in.
+    What is new meanwhile is allowed on top, else a node that produces faster than the rate would never be done. Time is passed
+    in, seconds.
     """
 
     def __init__(self, bytes_per_s: float, now: float) -> None:
         """Begin with nothing sent."""
         self._rate = bytes_per_s
         self._allowed = self._most = bytes_per_s * BURST_S
+        self._new = 0
         self._at = now
 
     def produced(self, size: int) -> None:
-        """Note that a batch of this size has become part of the backlog."""
-        self._allowed += max(size, MIN_COST)
+        """Note that this much has become part of the backlog."""
+        self._new += size
 
     def sent(self, size: int, now: float) -> float:
         """Note a batch and return how long to wait before it, seconds."""
-        self._allowed = min(self._most, self._allowed + (now - self._at) * self._rate) - max(size, MIN_COST)
-        self._at = now
+        passed = (now - self._at) * self._rate
+        # Time that passes allows up to a burst; what is new is allowed whatever was saved up.
+        self._allowed = max(self._allowed, min(self._most, self._allowed + passed)) + self._new - max(size, MIN_COST)
+        self._new, self._at = 0, now
         return max(0.0, -self._allowed / self._rate)

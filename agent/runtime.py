@@ -35,6 +35,8 @@ class Capture:
     resolver: Resolver
     node: Node
     pods: "Pods | None"
+    waited: int
+    """Events that waited for their pods when the last agent ended: they are part of what this one took over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def capture(
         observe = None if canary is None else canary.observe
         node = Node(probes, resolver, home, put, recovered=recovered.cursor, observe=observe)
         _log.info("capturing on node %s", home.node)
-        yield Capture(probes, resolver, node, pods)
+        yield Capture(probes, resolver, node, pods, resolver.held_events)
 
 
 def readings(version: str, captured: Capture, sender: Sender, canary: Canary | None) -> Readings:
@@ -119,7 +121,7 @@ def readings(version: str, captured: Capture, sender: Sender, canary: Canary | N
         version=version,
         events={kind.name: count for kind, count in node.events.items() if kind.name != "LOSS"},
         rows={kind.name: count for kind, count in node.rows.items() if kind.name != "LOSS"},
-        recovered=counters.recovered,
+        recovered=counters.recovered + captured.waited,
         delivered=counters.acknowledged,
         lost_in_kernel=dict(lost) | torn,
         lost_in_agent=counters.lost,

@@ -91,7 +91,7 @@ class Sender:
         opened = None if spool is None else Spool(spool, cluster=cluster, node=node, session=session)
         self.recovered = Recovered() if opened is None else opened.recovered
         self._outbox = Outbox(cluster, node, memory_bytes, session=session, spool=opened)
-        self._throttle = Throttle(self._pace.resend_bytes_per_s, time.monotonic())
+        self._throttle = Throttle(self._pace.resend_bytes_per_s, 0.0)  # one for each connection
         self._spool_bytes = 0 if spool is None else spool.max_bytes
         # What an outage may fill, for the log.
         self._room = memory_bytes if spool is None else spool.max_bytes
@@ -140,7 +140,9 @@ class Sender:
 
     async def put(self, step: Step) -> None:
         """Take a step in; it is safe then. Never waits for the network, and does not fail: see `Outbox.put`."""
-        self._throttle.produced(self._outbox.put(step))
+        added = self._outbox.put(step)
+        if self._connected and self._outbox.behind:
+            self._throttle.produced(added)
         if self._outbox:
             self._settled.clear()
             self._news.set()
@@ -232,6 +234,7 @@ class Sender:
             raise _BrokenError(f"no answer in {self._pace.hello_s:.0f} s") from None
         self._acknowledge(acknowledged)
         self._progress_at = time.monotonic()
+        self._throttle = Throttle(self._pace.resend_bytes_per_s, time.monotonic())
         self._connected = True
         self.connections += 1
         if not self._outbox.unacknowledged:
