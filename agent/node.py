@@ -26,8 +26,8 @@ GATHER_S = 0.01
 
 MANY = 256
 LOADED_GATHER_S = 0.03
-"""The same after `MANY` records at once: a turn costs 1 to 2 ms whatever it brings, and the ring holds four times what two cores
-produce meanwhile."""
+"""The same after `MANY` records at once: a turn costs 1 to 2 ms whatever it brings, and the ring holds four times what two
+cores produce meanwhile."""
 
 BUSY_S = 0.05
 """How often connects without outcome and events without pod are looked at while there are any."""

@@ -184,8 +184,8 @@ class Outbox:
         """
         added = 0
         for table in step.ready:
-            self.counters.produced += int(table.counts().sum())
             for item in batches(table, self._own, self._max_batch):
+                self.counters.produced += item.events
                 if item.data is None:
                     self._lose(item, UNSENDABLE)
                 self._add(item)

@@ -1,25 +1,31 @@
-"""The few calls of libbpf that pin, open, read and run what the loader made; libbpf brings no LLVM."""
+"""The few calls of libbpf that make, pin, open, read and run maps and programs; libbpf brings no LLVM."""
 
 import contextlib
 import ctypes
 import errno
 import functools
+import mmap
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from agent.errors import UnsupportedError
 
 __all__ = [
+    "MOST_ARGUMENTS",
+    "Shape",
+    "create_map",
     "identify",
     "link_raw_tracepoint",
     "link_tracepoint",
+    "load_program",
     "lookup",
     "open_pin",
     "opened",
     "pin",
     "run",
+    "shape_of",
     "store",
 ]
 
@@ -28,23 +34,114 @@ _BPF_PERF_EVENT = 41  # enum bpf_attach_type, since 5.15 (b89fbfbb854c)
 MOST_ARGUMENTS = 12
 """A raw tracepoint program's context in a test run, 64-bit words (MAX_BPF_FUNC_ARGS)."""
 
+_LICENSE = b"Dual BSD/GPL"
+"""Of the probes; the kernel gives some helpers to programs under the GPL only."""
+
+_LOG_BYTES = (1 << 24) - 1
+"""The most that every kernel takes; before 6.4 a log that does not fit hides the error. Memory only as far as it is written."""
+
+_INSTRUCTION_BYTES = 8
+
 
 @functools.cache
 def _libbpf() -> ctypes.CDLL:
-    for name in ("libbpf.so.1", "libbpf.so.0"):
-        try:
-            return ctypes.CDLL(name, use_errno=True)
-        except OSError:
-            continue
-    raise UnsupportedError("libbpf is missing: install libbpf1, see docs/install.md")
+    try:
+        return ctypes.CDLL("libbpf.so.1")  # calls that load are others in libbpf 0, under the same names
+    except OSError:
+        raise UnsupportedError("libbpf 1 is missing: install libbpf1, see docs/install.md") from None
 
 
 def _check(result: int, what: str) -> int:
-    # libbpf 1 returns -errno, libbpf 0 returns -1 and sets errno.
     if result >= 0:
         return result
-    number = ctypes.get_errno() or -result
-    raise OSError(number, f"{what}: {os.strerror(number)}")
+    raise OSError(-result, f"{what}: {os.strerror(-result)}")
+
+
+class Shape(NamedTuple):
+    """What a map is made from: numbers of include/uapi/linux/bpf.h, sizes in bytes."""
+
+    kind: int
+    key_size: int
+    value_size: int
+    entries: int
+    flags: int
+
+
+def shape_of(map_descriptor: int) -> Shape:
+    """Return what a map was made from.
+
+    Raises:
+        OSError: it may not be asked.
+    """
+    info = _info(map_descriptor, "cannot ask a map")  # struct bpf_map_info begins: type, id, key, value, entries, flags
+    return Shape(info[0], *info[2:6])
+
+
+class _MapOptions(ctypes.Structure):
+    """struct bpf_map_create_opts of libbpf's bpf.h, as far as it is used."""
+
+    _fields_: ClassVar[Sequence[tuple[str, type]]] = [
+        ("size", ctypes.c_size_t),
+        ("btf_descriptor", ctypes.c_uint32),
+        ("btf_key", ctypes.c_uint32),
+        ("btf_value", ctypes.c_uint32),
+        ("btf_vmlinux_value", ctypes.c_uint32),
+        ("inner_map", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+    ]
+
+
+def create_map(name: str, shape: Shape) -> int:
+    """Return the descriptor of a new map.
+
+    Raises:
+        OSError: this kernel has no such maps, or it is not allowed.
+    """
+    options = _MapOptions(size=ctypes.sizeof(_MapOptions), flags=shape.flags)
+    kind, *sizes = (ctypes.c_uint32(number) for number in shape[:4])
+    created = _libbpf().bpf_map_create(kind, name.encode(), *sizes, ctypes.byref(options))
+    return _check(created, f"the map {name} cannot be created")
+
+
+class _ProgramOptions(ctypes.Structure):
+    """struct bpf_prog_load_opts of libbpf's bpf.h, as of libbpf 1.0."""
+
+    _fields_: ClassVar[Sequence[tuple[str, type]]] = [
+        ("size", ctypes.c_size_t),
+        ("attempts", ctypes.c_int),
+        ("attach_kind", ctypes.c_uint32),
+        ("btf_descriptor", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("interface", ctypes.c_uint32),
+        ("kernel_version", ctypes.c_uint32),
+        ("attach_btf", ctypes.c_uint32),
+        ("attach_program", ctypes.c_uint32),
+        ("descriptors", ctypes.c_void_p),
+        ("functions", ctypes.c_void_p),
+        ("functions_number", ctypes.c_uint32),
+        ("functions_size", ctypes.c_uint32),
+        ("lines", ctypes.c_void_p),
+        ("lines_number", ctypes.c_uint32),
+        ("lines_size", ctypes.c_uint32),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log", ctypes.c_void_p),
+    ]
+
+
+def load_program(name: str, kind: int, code: bytes) -> int:
+    """Return the descriptor of a program made from instructions; `kind` is an enum bpf_prog_type.
+
+    Raises:
+        OSError: the verifier refuses it, and its last words are in the text; or it is not allowed.
+    """
+    log = mmap.mmap(-1, _LOG_BYTES)  # written by a second attempt, after the first has failed
+    place = ctypes.addressof(ctypes.c_char.from_buffer(log))
+    options = _ProgramOptions(size=ctypes.sizeof(_ProgramOptions), log_size=_LOG_BYTES, log=place)
+    number = ctypes.c_size_t(len(code) // _INSTRUCTION_BYTES)
+    loaded = _libbpf().bpf_prog_load(kind, name.encode(), _LICENSE, code, number, ctypes.byref(options))
+    said = log[: log.find(b"\0")].decode("utf-8", "replace").strip().splitlines()[-3:]
+    return _check(loaded, " ".join([f"{name} cannot be loaded:", *said]).rstrip(":"))
 
 
 def pin(descriptor: int, path: Path) -> None:
@@ -90,8 +187,8 @@ def lookup(map_descriptor: int, key: bytes, size: int) -> bytes | None:
     return value.raw
 
 
-def store(map_descriptor: int, key: bytes, value: bytes) -> None:
-    """Set the value of a key.
+def store(map_descriptor: int, key: bytes | None, value: bytes) -> None:
+    """Set the value of a key; a queue has no keys, and takes the value as its last.
 
     Raises:
         OSError: it is not allowed.
@@ -123,10 +220,15 @@ def identify(program: int) -> int:
     Raises:
         OSError: it may not be asked.
     """
-    info = (ctypes.c_uint32 * 64)()  # struct bpf_prog_info begins: type, id
+    return _info(program, "cannot identify a program")[1]  # struct bpf_prog_info begins: type, id
+
+
+def _info(descriptor: int, what: str) -> list[int]:
+    """Return what the kernel says of a map or program, as 32-bit words."""
+    info = (ctypes.c_uint32 * 64)()
     length = ctypes.c_uint32(ctypes.sizeof(info))
-    _check(_libbpf().bpf_obj_get_info_by_fd(program, info, ctypes.byref(length)), "cannot identify a program")
-    return int(info[1])
+    _check(_libbpf().bpf_obj_get_info_by_fd(descriptor, info, ctypes.byref(length)), what)
+    return list(info)
 
 
 class _RunOptions(ctypes.Structure):

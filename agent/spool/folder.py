@@ -53,9 +53,13 @@ class Folder:
     def _take(self) -> None:
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ConfigError(
                 f"another agent uses the spool folder {self.path}; stop it, or give this one another --spool"
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"cannot lock the spool folder {self.path}: {error.strerror}; give another --spool, on a local disk"
             ) from None
         found = os.fstat(self._handle)
         if found.st_uid != os.geteuid():

@@ -1,45 +1,43 @@
 """What is missing when segments are given up."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from agent.spool.folder import Folder
 from agent.spool.losses import Losses
-from agent.spool.reader import items_of
-from agent.spool.records import HeldEntry
-from agent.spool.recovery import held_of
-from agent.spool.segments import Segment, records
+from agent.spool.segments import EVENTS, Segment, records
 
-__all__ = ["Missing", "sum_up"]
+__all__ = ["sum_up"]
 
 
-@dataclass(slots=True)
-class Missing:
-    """What segments had: events, losses with these among them, and tables that still wait, which must be kept."""
+def sum_up(folder: Folder, segments: Sequence[Segment], reason: str) -> tuple[int, Losses]:
+    """Return how many events are lost with these segments, and all losses: these, for this reason, and those they report.
 
-    events: int = 0
-    losses: Losses = field(default_factory=Losses)
-    held: list[tuple[HeldEntry, bytes]] = field(default_factory=list)
-
-
-def sum_up(folder: Folder, segments: Sequence[Segment], live: Mapping[int, int], reason: str) -> Missing:
-    """Return what is lost with these segments, for this reason; losses that they report keep theirs.
-
-    `live` says of the tables that wait, by id, which segments they are in.
+    A segment that was written by another agent is read for that.
     """
-    missing = Missing()
+    losses = Losses()
+    lost = 0
+    before: Segment | None = None
     for segment in segments:
-        number, before = segment.first, segment.before
-        for found in records(folder, segment):
-            for item in items_of(segment, found, number=number, events=before):
-                missing.losses.update(item.losses)
-                missing.losses.add(reason, item.events, item.begin, item.end)
-                missing.events += item.events
-            number, before = found.record.last + 1, found.record.after
-        at_the_end = max(0, segment.after - before)  # nothing there is a record
-        missing.losses.add(reason, at_the_end, 0, 0)
-        missing.events += at_the_end
-        ids = [(id_, id_) for id_, where in live.items() if where == segment.number]
-        if ids:
-            missing.held += held_of(folder, segment, records(folder, segment), ids)
-    return missing
+        if segment.content is None:
+            segment.content = _look(folder, segment)
+        found = 0
+        for why, count, begin, end in segment.content:
+            losses.add(why or reason, count, begin, end)
+            found += 0 if why else count
+        # What damage took; what a gap stands for was lost before.
+        expected = 0 if segment.is_gap else segment.after - segment.before
+        if before is not None and before.session == segment.session:
+            expected += segment.before - before.after
+        losses.add(reason, max(0, expected - found), 0, 0)
+        lost += max(found, expected)
+        before = segment
+    return lost, losses
+
+
+def _look(folder: Folder, segment: Segment) -> Losses:
+    content = Losses()
+    for found in records(folder, segment):
+        for batch in found.record.batches:
+            content.update(batch.losses)
+            content.add(EVENTS, batch.events, batch.begin, batch.end)
+    return content

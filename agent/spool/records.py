@@ -38,6 +38,8 @@ HEADER = struct.Struct("<4sIQII")
 
 _SUMMED = HEADER.size - 4
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 MOST_META = 64 << 20
 """Longest JSON, bytes: 100 bytes for each batch of a record make it a few MiB at worst."""
 
@@ -200,7 +202,7 @@ def _meta(record: Record) -> bytes:
         "batches": [[each.size, each.checksum, each.events, each.begin, each.end, each.losses] for each in record.batches],
         "held": [[each.id, each.until, each.size, each.checksum, each.events, each.begin, each.end] for each in record.held],
     }
-    return json.dumps(said, separators=(",", ":")).encode()
+    return _ENCODER.encode(said).encode()
 
 
 def _record(said: dict[str, Any]) -> Record:

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agent.spool.folder import Folder
+from agent.spool.losses import Losses
 from agent.spool.records import HEADER, MAGIC, Record, meta_size, unpack
 
-__all__ = ["Found", "Segment", "crosses_end", "find", "new_segment", "records"]
+__all__ = ["EVENTS", "Found", "Segment", "crosses_end", "find", "new_segment", "records"]
 
 _NAME = re.compile(r"(\d{12,18})-[0-9a-f]{16}\.spool")
 
 _MOST_SIZE = 512 << 20
 """A larger file is none of ours, bytes: a segment is closed at 8 MiB, and one step is far from this."""
+
+EVENTS = ""
+"""Stands for the reason why events are given up, which is not known before."""
 
 _AT_ONCE = 4096
 """Bytes read for a header: most records say what they say within."""
@@ -47,6 +51,8 @@ class Segment:
     """… at the last one."""
     is_gap: bool = False
     """It only says what was given up where it stands."""
+    content: Losses | None = None
+    """What would be lost with it: its events, as `EVENTS`, and the losses that it reports. None: nobody has looked."""
 
     @property
     def seed(self) -> int:

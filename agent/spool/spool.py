@@ -9,7 +9,7 @@ import os
 import time
 import zlib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +21,11 @@ from agent.errors import ConfigError
 from agent.spool.age import Age, Uptime
 from agent.spool.folder import Folder, write
 from agent.spool.gaps import sum_up
+from agent.spool.losses import Losses
 from agent.spool.reader import Reader
 from agent.spool.records import Acknowledged, BatchEntry, HeldEntry, Item, Record, State, pack
-from agent.spool.recovery import SPOOL_CORRUPT, Recovery, recover
-from agent.spool.segments import Segment, new_segment, records
+from agent.spool.recovery import SPOOL_CORRUPT, Recovery, held_of, recover
+from agent.spool.segments import EVENTS, Segment, new_segment, records
 from agent.step import Held, Recovered
 
 __all__ = ["SPOOL_CORRUPT", "SPOOL_EXPIRED", "SPOOL_FULL", "GivenUp", "Limits", "Spool", "Update"]
@@ -173,7 +174,7 @@ class Spool:
             OSError: nothing was written.
         """
         first = items[0].first if items else number
-        segment = self._open_segment(first)
+        segment, content = self._open_segment(first)
         state, live, tables = self._updated(update, segment.number)
         batches = [BatchEntry(each.size, zlib.crc32(each.data or b""), *_what(each)) for each in items]
         after = self.written + sum(each.events for each in items)
@@ -193,6 +194,9 @@ class Spool:
             self.written += item.events
             item.after = self.written
             offset += batch.size
+        for item in items:
+            content.update(item.losses)
+            content.add(EVENTS, item.events, item.begin, item.end)
         segment.last, segment.after, segment.ended = record.last, after, record.age
         segment.size += len(data)
         self._state = state
@@ -209,11 +213,10 @@ class Spool:
         next_id, tables = self._state.next_id, []
         for number, held in update.held.items():
             try:
-                data = encode(held.table).SerializeToString()
+                entry, data = _entry(next_id, held)
             except ValueError:  # a string that has no wire form: it waits in memory only
                 continue
-            events, begin, end = int(held.table.counts().sum()), int(held.table.time.min()), int(held.table.time.max())
-            tables.append((HeldEntry(next_id, max(0, held.until), len(data), zlib.crc32(data), events, begin, end), data))
+            tables.append((entry, data))
             live[number] = (next_id, 0)
             next_id += 1
         cursor = self._state.cursor | dict(update.cursor)
@@ -249,13 +252,13 @@ class Spool:
             held=held,
         )
 
-    def _open_segment(self, first: int) -> Segment:
-        """Return the segment that is written, a new one, that begins with batch `first`, if it is large or old enough."""
+    def _open_segment(self, first: int) -> tuple[Segment, Losses]:
+        """Return the segment that is written and its content; a new one, that begins with batch `first`, if it is time."""
         if self._handle >= 0:
             segment = self._segments[-1]
             old = self._age.now() - segment.begun > self.limits.segment_age_ns
-            if segment.size < self.limits.segment_bytes and not old:
-                return segment
+            if segment.size < self.limits.segment_bytes and not old and segment.content is not None:
+                return segment, segment.content
             self._close_segment()
         segment = new_segment(self._next_number)
         segment.session, segment.first, segment.last = self._session, first, first - 1
@@ -264,7 +267,8 @@ class Spool:
         self._handle = self._folder.create(segment.name)
         self._next_number += 1
         self._segments.append(segment)
-        return segment
+        segment.content = content = Losses()
+        return segment, content
 
     def _write(self, segment: Segment, data: bytes) -> None:
         try:
@@ -329,21 +333,22 @@ class Spool:
         last = victims[-1]
         if self._handle >= 0 and last is self._segments[-1]:
             self._close_segment()
-        missing = sum_up(self._folder, victims, dict(self._live.values()), reason)
+        events, losses = sum_up(self._folder, victims, reason)
+        held = [kept for segment in victims for kept in self._waiting_in(segment)]
         begin = next(each for each in victims if each.session == last.session)
         gap = replace(last, name=new_segment(last.number).name, is_gap=True, first=begin.first, before=begin.before)
-        data = encode(missing.losses.table(Subject(self._cluster, self._node), time.time_ns())).SerializeToString()
+        data = encode(losses.table(Subject(self._cluster, self._node), time.time_ns())).SerializeToString()
         record = self._record(
             session=last.session,
             numbers=(begin.first, last.last),
             events=(begin.before, last.after),
             replaces=victims[0].number,
-            batches=(BatchEntry(len(data), zlib.crc32(data), 0, *missing.losses.span(), tuple(missing.losses)),),
-            held=tuple(entry for entry, _ in missing.held),
+            batches=(BatchEntry(len(data), zlib.crc32(data), 0, *losses.span(), tuple(losses)),),
+            held=tuple(entry for entry, _ in held),
         )
-        packed = pack(record, [data, *(data for _, data in missing.held)], gap.seed)
+        packed = pack(record, [data, *(data for _, data in held)], gap.seed)
         self._folder.put(gap.name, packed)
-        gap.size = len(packed)
+        gap.size, gap.content = len(packed), losses
         for segment in victims:
             with contextlib.suppress(OSError):  # the next agent removes it
                 self._folder.remove(segment.name)
@@ -351,10 +356,22 @@ class Spool:
         self._segments[place : place + len(victims)] = [gap]
         numbers = range(victims[0].number, last.number + 1)
         self._live = {number: (id_, gap.number if where in numbers else where) for number, (id_, where) in self._live.items()}
-        return GivenUp(missing.events, numbers)
+        return GivenUp(events, numbers)
+
+    def _waiting_in(self, segment: Segment) -> Iterator[tuple[HeldEntry, bytes]]:
+        """Yield the tables of a segment that wait, as they are on the disk."""
+        ids = [(id_, id_) for id_, where in self._live.values() if where == segment.number]
+        if ids:
+            yield from held_of(self._folder, segment, records(self._folder, segment), ids)
 
     def _index(self, number: int) -> int:
         return bisect_left(self._segments, number, key=lambda segment: segment.number)
+
+
+def _entry(id_: int, held: Held) -> tuple[HeldEntry, bytes]:
+    data, table = encode(held.table).SerializeToString(), held.table
+    begin, end = max(0, int(table.time.min())), max(0, int(table.time.max()))
+    return HeldEntry(id_, max(0, held.until), len(data), zlib.crc32(data), int(table.counts().sum()), begin, end), data
 
 
 def _what(item: Item) -> tuple[int, int, int, tuple[tuple[str, int, int, int], ...]]:

@@ -1,11 +1,10 @@
-from collections.abc import Sequence
-
 from peerwatch.columns import ColumnsBuilder, EventColumns
 from peerwatch.subjects import Subject
 
 from agent.identity.index import PodIndex
 from agent.identity.pods import parse_pod
-from agent.identity.resolver import MOST_KEYS, MOST_WAITING, PATIENCE_NS, Resolver
+from agent.identity.resolver import MOST_KEYS, MOST_WAITING, PATIENCE_NS, Resolution, Resolver
+from agent.step import Held
 
 UID = "0b9d3a52-4d5f-4a7e-9c39-6a1f4a0f7f11"
 CONTAINER = "4f1d" * 16
@@ -21,8 +20,13 @@ POD = parse_pod(
 )
 
 
-def resolver(index: PodIndex | None, paths: dict[int, str]) -> Resolver:
-    return Resolver("prod", "node-1", index, lambda key: paths.get(key, ""))
+OTHER = OWN.replace("4f1d", "0000").replace(UID, UID.replace("0b9d", "aaaa"))
+
+
+def resolver(
+    index: PodIndex | None, paths: dict[int, str], *, held: dict[int, Held] | None = None, host: bool = False
+) -> Resolver:
+    return Resolver("prod", "node-1", index, lambda key: paths.get(key, ""), held=held, host=host)
 
 
 def events(resolver: Resolver, *keys: int) -> EventColumns:
@@ -33,12 +37,12 @@ def events(resolver: Resolver, *keys: int) -> EventColumns:
     return builder.build()
 
 
-def pids(tables: Sequence[EventColumns]) -> list[int]:
-    return [int(table.processes.pid[process]) for table in tables for process in table.process]
+def pids(resolution: Resolution) -> list[int]:
+    return [int(table.processes.pid[process]) for table in resolution.ready for process in table.process]
 
 
-def subjects(tables: Sequence[EventColumns]) -> list[Subject]:
-    return [table.subjects[subject] for table in tables for subject in table.subject]
+def subjects(resolution: Resolution) -> list[Subject]:
+    return [table.subjects[subject] for table in resolution.ready for subject in table.subject]
 
 
 def test_an_event_of_a_known_pod_goes_out_at_once() -> None:
@@ -54,7 +58,7 @@ def test_an_event_of_a_known_pod_goes_out_at_once() -> None:
 def test_an_event_of_a_starting_pod_waits_for_it_and_others_do_not() -> None:
     index = PodIndex("prod", "node-1")
     index.apply(POD)
-    resolved = resolver(index, {1: OWN, 2: OWN.replace("4f1d", "0000").replace(UID, UID.replace("0b9d", "aaaa"))})
+    resolved = resolver(index, {1: OWN, 2: OTHER})
 
     assert pids(resolved.resolve(events(resolved, 2, 1, 2), 0)) == [1]
     assert len(resolved) == 2
@@ -96,7 +100,7 @@ def test_no_more_than_the_bound_waits_and_the_oldest_go_first() -> None:
     resolved.resolve(events(resolved, *([1] * MOST_WAITING)), 0)
     resolved.resolve(events(resolved, 1), 1)
 
-    assert len(resolved.overdue(2)[0]) == MOST_WAITING
+    assert len(resolved.overdue(2).ready[0]) == MOST_WAITING
     assert len(resolved) == 1
 
 
@@ -131,3 +135,86 @@ def test_a_container_with_several_cgroups_keeps_its_name_when_one_of_them_is_for
     (subject,) = subjects(resolved.resolve(events(resolved, 2), 0))
 
     assert subject.pod.name == "cart-x2x9q"
+
+
+def test_what_waits_is_told_once_and_once_more_when_it_is_less() -> None:
+    index = PodIndex("prod", "node-1")
+    resolved = resolver(index, {1: OWN, 2: OTHER})
+
+    first = resolved.resolve(events(resolved, 1, 2, 1), 10)
+    (number,) = first.held
+    assert (pids(first), first.settled) == ([], [])
+    assert (len(first.held[number].table), first.held[number].until) == (3, 10 + PATIENCE_NS)
+    assert resolved.overdue(11) == Resolution()
+
+    index.apply(POD)
+    second = resolved.overdue(12)
+    ((smaller, held),) = second.held.items()
+    assert (pids(second), second.settled) == ([0, 2], [number])
+    assert smaller != number
+    assert (len(held.table), held.until) == (1, 10 + PATIENCE_NS)
+    assert len(held.table.strings) == 1  # what the others refer to is not kept with it
+
+    third = resolved.overdue(10 + PATIENCE_NS)
+    assert (pids(third), third.held, third.settled) == ([1], {}, [smaller])
+
+
+def test_what_goes_out_at_once_was_never_told_to_wait() -> None:
+    index = PodIndex("prod", "node-1")
+    index.apply(POD)
+    resolved = resolver(index, {1: OWN})
+
+    out = resolved.resolve(events(resolved, 1), 0)
+
+    assert (pids(out), out.held, out.settled) == ([0], {}, [])
+
+
+def test_what_an_earlier_agent_held_goes_out_when_its_pod_is_known_and_numbers_go_on() -> None:
+    index = PodIndex("prod", "node-1")
+    before = resolver(index, {1: OWN, 2: OTHER})
+    held = {7: Held(events(before, 1), 5), 9: Held(events(before, 2), PATIENCE_NS)}
+    resolved = resolver(index, {2: OTHER}, held=held)
+    assert len(resolved) == 2
+
+    index.apply(POD)
+    out = resolved.resolve(events(resolved, 2), 3)
+
+    assert (subjects(out)[0].pod.name, out.settled) == ("cart-x2x9q", [7])
+    assert list(out.held) == [10]
+
+
+def test_what_waited_before_a_boot_waits_no_longer_than_what_is_new() -> None:
+    index = PodIndex("prod", "node-1")
+    before = resolver(index, {1: OWN})
+    resolved = resolver(index, {}, held={1: Held(events(before, 1), 10**18)})  # a boot clock of eleven days
+
+    assert pids(resolved.overdue(5)) == []
+    assert pids(resolved.overdue(5 + PATIENCE_NS)) == [0]
+
+
+def test_what_an_earlier_agent_held_does_not_wait_where_nobody_knows_pods() -> None:
+    before = resolver(PodIndex("prod", "node-1"), {1: OWN})
+    resolved = resolver(None, {}, held={1: Held(events(before, 1), 10)})
+
+    out = resolved.overdue(1)
+
+    assert (pids(out), out.settled) == ([0], [1])
+
+
+def test_the_host_s_own_processes_are_the_node_s_if_they_are_asked_for() -> None:
+    resolved = resolver(PodIndex("prod", "node-1"), {1: "/system.slice/cron.service", 2: OWN}, host=True)
+
+    out = resolved.resolve(events(resolved, 1, 2, 1), 0)
+
+    assert subjects(out) == [Subject("prod", "node-1")] * 2
+    assert (pids(out), list(out.held), resolved.foreign, resolved.unresolved) == ([0, 2], [1], 0, 0)
+
+
+def test_a_folded_event_that_stays_unresolved_counts_as_often_as_it_happened() -> None:
+    resolved = resolver(PodIndex("prod", "node-1"), {1: OWN})
+    builder = ColumnsBuilder()
+    builder.exec(0, builder.subject(resolved.subject_of(1)), builder.process(pid=1), count=17)
+    resolved.resolve(builder.build(), 0)
+    resolved.overdue(PATIENCE_NS)
+
+    assert resolved.unresolved == 17

@@ -2,18 +2,16 @@
 
 import asyncio
 import logging
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from peerwatch.columns import ColumnsBuilder, EventColumns, EventKind
+from harness.ingest import Store, collector, free_port, until
+from peerwatch.columns import ColumnsBuilder, EventColumns
 from peerwatch.subjects import Subject
 from peerwatch.v1 import ingest_pb2, ingest_pb2_grpc
-from peerwatch.wire import decode
 
 from agent.step import Step
 from agent.stream import Pace, Sender
@@ -29,84 +27,16 @@ def table(start: int, count: int = 10, size: int = 0) -> EventColumns:
     return builder.build()
 
 
-class Store:
-    """A collector's memory across restarts: each (session, sequence) once."""
-
-    def __init__(self) -> None:
-        self.hellos: list[ingest_pb2.Hello] = []
-        self.batches: dict[int, EventColumns] = {}
-        self.received: list[int] = []
-        self.answer: Callable[[int], int | None] = lambda sequence: sequence
-        self.first_answer: Callable[[], int | None] = lambda: max(self.batches, default=0)
-        self.pause_s = 0.0
-
-    @property
-    def pids(self) -> list[int]:
-        return [
-            int(each.processes.pid[process])
-            for _, each in sorted(self.batches.items())
-            for process in each.process[each.kind == EventKind.EXEC]
-        ]
-
-    @property
-    def lost(self) -> int:
-        return sum(int(each.losses.count.sum()) for each in self.batches.values())
-
-
-class Ingest(ingest_pb2_grpc.IngestServiceServicer):
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    async def Stream(self, request_iterator: Any, context: Any) -> AsyncIterator[ingest_pb2.StreamResponse]:  # noqa: ANN401, N802, ARG002 — as gRPC calls it
-        store = self.store
-        async for request in request_iterator:
-            if request.HasField("hello"):
-                store.hellos.append(request.hello)
-                answer = store.first_answer()
-            else:
-                if store.pause_s:
-                    await asyncio.sleep(store.pause_s)
-                sequence = request.batch.sequence
-                store.received.append(sequence)
-                answer = store.answer(sequence)
-                if answer is not None:
-                    store.batches.setdefault(sequence, decode(request.batch.columns))
-            if answer is not None:
-                yield ingest_pb2.StreamResponse(acknowledged=answer)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def collector(store: Store, port: int) -> AsyncIterator[None]:
-    server = grpc.aio.server()
-    ingest_pb2_grpc.add_IngestServiceServicer_to_server(Ingest(store), server)
-    assert server.add_insecure_port(f"127.0.0.1:{port}") == port
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(None)
-
-
 def has_more_than(store: Store, batches: int) -> bool:
     return len(store.batches) > batches
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 — servers in other tasks set no event
-            await asyncio.sleep(0.005)
 
 
 def with_sender(body: Callable[[Sender, int], Awaitable[None]], memory_bytes: int = 1 << 20, pace: Pace = FAST) -> None:
     async def main() -> None:
         port = free_port()
-        sender = Sender(f"127.0.0.1:{port}", cluster="c", node="n", session="s", version="1", memory_bytes=memory_bytes, pace=pace)
+        sender = Sender(
+            f"127.0.0.1:{port}", cluster="c", node="n", session="s", version="1", memory_bytes=memory_bytes, pace=pace
+        )
         run = asyncio.create_task(sender.run())
         await body(sender, port)
         await sender.close(0.5)

@@ -1,6 +1,5 @@
 """Real agents and a real collector that may be killed at any time, and what has arrived at the collector in the end."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -62,11 +61,23 @@ class Collector(Daemon):
                 yield from response.events
 
 
+# `run` replaces its process; in this one it goes on, with what was changed here.
+_IN_ONE_PROCESS = """
+import dataclasses, json, sys
+import agent.cli, agent.daemon
+def start(options):
+    sys.argv[1:] = [json.dumps(dataclasses.asdict(options))]
+    sys.exit(agent.daemon.main())
+agent.daemon.Options.start = start
+agent.cli.main()
+"""
+
+
 class Agent:
     """One process of `peerwatch-agent run`. `source`: Python that runs before it in the same process, to make a fault."""
 
     def __init__(self, options: Sequence[str], *, source: str = "") -> None:
-        command = [sys.executable, "-c", f"{source}\nfrom agent.cli import main\nmain()"] if source else [AGENT]
+        command = [sys.executable, "-P", "-c", source + _IN_ONE_PROCESS] if source else [AGENT]
         self.process = subprocess.Popen([*command, "run", *options], stderr=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:

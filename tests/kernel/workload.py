@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.rootfs import compile_c
 
-__all__ = ["MESSAGES", "NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "files"]
+__all__ = ["AGAIN", "MESSAGES", "NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "VISIT", "files"]
 
 PYTHON = "/usr/bin/python3"
 PYTHON_EXE = str(Path(PYTHON).resolve())
@@ -24,6 +24,28 @@ MESSAGES = "/app/messages"
 """`messages PORT NUMBER HOW` sends so many messages by one sendmmsg(): `apart` to 127.0.0.1, 127.0.0.2, …; `connected` without
 addresses; `stream` through a TCP connection to itself. Its code is 0 if all of them were sent."""
 
+VISIT = "/app/visit"
+"""`visit PORT` connects to it on the loopback interface, once."""
+
+AGAIN = "/app/again"
+"""`again PROGRAM…` runs `PROGRAM PORT` one after the other, all with the same pid, for ports 7901, 7902, …; `-` is no program:
+the forked process itself connects. Its output is the pid as the host sees it. Its code is 3 if it may not choose pids."""
+
+_VISIT = r"""
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void visit(int port) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    connect(fd, (struct sockaddr *)&to, sizeof to);
+    close(fd);
+}
+"""
+
 _SOURCES = {
     NOTHING: "int main(void) { return 0; }",
     REPEAT: r"""
@@ -40,6 +62,42 @@ int main(int count, char **args) {
         if (posix_spawn(&child, args[2], 0, 0, args + 2, environ) || waitpid(child, &status, 0) != child) return 125;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+""",
+    VISIT: _VISIT + "int main(int count, char **args) { visit(atoi(args[1])); }",
+    # A pid is chosen in each of the two namespaces, the container's and the host's.
+    AGAIN: _VISIT
+    + r"""
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+int main(int count, char **args) {
+    pid_t pids[2] = {20000, 0};
+    for (int i = 1; i < count; i++) {
+        pid_t child = -1;
+        for (pid_t outer = i == 1 ? 32000 : pids[1]; outer > 300; outer--) {
+            pids[1] = outer;
+            struct clone_args how = {.exit_signal = SIGCHLD, .set_tid = (unsigned long)pids, .set_tid_size = 2};
+            child = syscall(SYS_clone3, &how, sizeof how);
+            if (child >= 0 || i > 1 || errno != EEXIST) break;
+        }
+        if (child < 0) return errno == EPERM ? 3 : 4;
+        char port[8];
+        sprintf(port, "%d", 7900 + i);
+        if (child == 0) {
+            if (strcmp(args[i], "-")) return execl(args[i], args[i], port, (char *)0);
+            visit(atoi(port));
+            return 0;
+        }
+        if (waitpid(child, 0, 0) != child) return 5;
+    }
+    printf("%d\n", pids[1]);
+    return 0;
 }
 """,
     MESSAGES: r"""

@@ -1,0 +1,124 @@
+"""Agents that are killed under load, anywhere: what happened meanwhile arrives, and arrives once.
+
+Counts say whether that is so. What happens once is named, one by one; what is repeated is summed up, by a prime number.
+"""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from harness.agents import Delivered, Site
+from harness.containers import Container
+from harness.load import Load
+
+pytestmark = pytest.mark.kernel
+
+
+def exactly(delivered: Delivered, load: Load) -> None:
+    """Each event of the load arrived once, and nothing was reported lost."""
+    assert delivered.events - load.events == {}, "more than once"
+    assert load.events - delivered.events == {}, "lost"
+    assert delivered.lost == {}
+
+
+def seeded() -> random.Random:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"random seed {seed}")  # noqa: T201 — pytest shows it when the test fails
+    return random.Random(seed)  # noqa: S311 — it keeps no secret
+
+
+def kill_somewhere(site: Site, chance: random.Random) -> None:
+    """Start an agent and kill it, half the time while it starts, half the time while it captures."""
+    with site.agent() as agent:
+        if chance.random() < 0.5:
+            agent.until("capturing on node")
+            time.sleep(chance.uniform(0, 0.25))
+        else:
+            time.sleep(chance.uniform(0, 0.8))
+
+
+def test_fifty_kills_under_load_lose_nothing_and_double_nothing(site: Site, container: Container) -> None:
+    chance = seeded()
+    with Load(container) as load:
+        for _ in range(50):
+            kill_somewhere(site, chance)
+    site.finish()
+
+    exactly(site.delivered(container.id), load)
+
+
+def test_twenty_kills_half_of_them_without_a_collector(site: Site, container: Container) -> None:
+    chance = seeded()
+    with Load(container) as load:
+        for turn in range(20):
+            if turn == 5:
+                site.collector.end(signal.SIGKILL)
+            if turn == 15:
+                assert any(file.stat().st_size for file in site.spool.iterdir())
+                site.collector.start()
+            kill_somewhere(site, chance)
+    site.finish()
+
+    exactly(site.delivered(container.id), load)
+
+
+# Runs in the agent before the agent: the n-th call of something kills it, before or after it is done. Folds are used again
+# after a tenth of a second, so that this happens, too.
+FATAL = """
+import importlib, os, signal
+import agent.capture.folds, agent.node
+agent.capture.folds.IDLE_S = agent.capture.folds.CROWDED_IDLE_S = 0
+agent.node.REPORT_NS = agent.node.RECYCLE_NS = 30_000_000
+def fatal(module, path, turn, when, condition=lambda *_: True):
+    *owners, name = path.split(".")
+    owner = importlib.import_module(module)
+    for each in owners: owner = getattr(owner, each)
+    original, calls = getattr(owner, name), 0
+    def call(*arguments):
+        nonlocal calls
+        calls += condition(*arguments)
+        if calls == turn and when == "half": original(arguments[0], arguments[1][: len(arguments[1]) // 2])
+        if calls == turn and when != "after": os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments)
+        if calls == turn: os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, name, call)
+"""
+
+MOMENTS = {
+    "counts are in the ring, nobody has read them": 'fatal("agent.capture.folds", "Folds.report", 3, "after")',
+    "what was read is not in the spool": 'fatal("agent.stream", "Sender.put", 3, "before")',
+    "half of a step is in the spool": """fatal("os", "write", 3, "half",
+        lambda file, data: os.readlink(f"/proc/self/fd/{file}").endswith(".spool"))""",
+    "a step is in the spool, and still in the rings": """fatal("agent.capture.generation", "Generation.release", 3, "before",
+        lambda generation, cursor: len(cursor) > 0)""",
+    "a step is in the spool, and no longer in the rings": """fatal("agent.capture.generation", "Generation.release", 3, "after",
+        lambda generation, cursor: len(cursor) > 0)""",
+    "folds are found no more, and not free": 'fatal("agent.capture.folds", "await_grace_period", 2, "after")',
+    "folds are free": 'fatal("agent.capture.folds", "Folds.recycle", 5, "after")',
+    "a batch is about to be sent": 'fatal("agent.outbox", "Outbox.next", 3, "after")',
+    "the collector has a batch, and the agent does not know": 'fatal("agent.outbox", "Outbox.acknowledge", 3, "before")',
+    "the agent knows it, and has not noted it": 'fatal("agent.outbox", "Outbox.acknowledge", 3, "after")',
+    "the spool has forgotten what the collector has": 'fatal("agent.spool.spool", "Spool.forget", 3, "after")',
+}
+
+
+def test_killed_between_any_two_steps_of_its_work(site: Site, container: Container) -> None:
+    with Load(container) as load:
+        for moment, fault in MOMENTS.items():
+            with site.agent(source=FATAL + fault) as agent:
+                words = agent.process.communicate(timeout=30)[1]
+                assert agent.process.returncode == -signal.SIGKILL, f"{moment}: {words}"
+    site.finish()
+
+    exactly(site.delivered(container.id), load)
+
+
+def test_an_agent_that_finds_its_probes_captures_within_a_second_of_cpu_time(site: Site) -> None:
+    with site.agent() as agent:
+        agent.until("capturing on node")
+        cpu_s = int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+    assert cpu_s < 1
