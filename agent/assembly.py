@@ -218,13 +218,18 @@ def _take_apart(text: bytes, ends: list[int], builder: ColumnsBuilder, start_wal
 
 _ANCESTOR = struct.Struct("<IQ")
 
+_LATEST_START = 2**62
+"""Time after boot, ns: 146 years. With the wall clock's offset added it still is a time."""
+
 
 def _ancestors(lineage: bytes, start_wall: int) -> tuple[list[str], list[tuple[int, int]]]:
-    """Return executables, and pids with start times; what a cut has left of a last one is left out."""
+    """Return executables, and pids with start times; what a cut has left of a last one is left out, and what makes no sense."""
     names, ids = [], []
     at = 0
     while (end := lineage.find(b"\0", at + _ANCESTOR.size)) >= 0:
         pid, start = _ANCESTOR.unpack_from(lineage, at)
+        if start > _LATEST_START:  # a damaged record may cost its own lineage, not the agent
+            break
         names.append(_decode(lineage[at + _ANCESTOR.size : end]))
         ids.append((pid, start + start_wall))
         at = end + 1

@@ -30,6 +30,7 @@ from agent.spool import (
     SPOOL_FULL,
     Acknowledged,
     Disk,
+    End,
     Item,
     Losses,
     Reader,
@@ -279,25 +280,27 @@ class Outbox:
         """After an acknowledgement: forget what is done, and turn to the next session when this one is."""
         item = self._unacknowledged[0] if self._unacknowledged else self._peek()
         session = self._own if item is None else item.session
-        if session != self._session:
+        turned = session != self._session
+        if turned:
             self._session, self._sent = session, 0
-            # The collector remembers a few sessions: it must not be asked for one that it has long had all of.
-            self._store(always=self._spool is not None and self._acknowledged != self._spool.state.acknowledged)
         if self._spool is not None:
-            self._spool.forget(item.segment or None if item is not None else None)
+            done = self._spool.done(item.segment or None if item is not None else None)
+            # First, so that what is gone then is not missed. And the collector remembers a few sessions only: it must not be
+            # asked for one that it has long had all of.
+            if (done or turned) and self._acknowledged != self._spool.state.acknowledged:
+                self._store(always=True)
+            self._spool.forget(done)
 
     # What waits: first the backlog, which is on the disk only, then what is in memory.
 
     def _peek(self) -> Item | None:
         first = self._waiting[0] if self._waiting else None
         if self._reader is not None and self._spool is not None:
-            item = self._reader.peek()
             number = first.first if first is not None else self._number
+            before = first.before if first is not None and first.segment else self._spool.written
+            item = self._reader.peek(End(self._own, number, before))
             if item is not None and (item.session != self._own or item.number < number):
                 return item
-            before = first.before if first is not None and first.segment else self._spool.written
-            if self._reader.miss(self._own, number, before):
-                return self._reader.peek()
             self._reader = None
         return first
 

@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.capture.libbpf import Shape
+from agent.capture.libbpf import Map
 
-__all__ = ["Compiled", "Map", "Program", "Reference", "keep", "kept"]
+__all__ = ["Compiled", "Program", "Reference", "keep", "kept"]
 
 _DEFAULT = "/var/cache/peerwatch-agent"
 
@@ -29,15 +29,8 @@ _FILE = re.compile(r"probes-[0-9a-f]{64}(\.new-[0-9]+)?")
 _MOST_FILES = 8
 """Two versions of all four modes: an upgrade, and the way back."""
 
-_MOST_BYTES = 16 << 20
-"""Twenty times what the probes are; more is not read."""
-
-
-class Map(NamedTuple):
-    """A map to create; its name is cut off at 15 bytes where only people read it."""
-
-    name: str
-    shape: Shape
+_MOST_BYTES = 4 << 20
+"""Forty times what the probes are; more is not read."""
 
 
 class Reference(NamedTuple):
@@ -151,7 +144,7 @@ def _decode(key: str, data: bytes) -> Compiled:
         raise ValueError("not what was written")
     found = json.loads(content)
     return Compiled(
-        tuple(Map(name, Shape(*shape)) for name, shape in found["maps"]),
+        tuple(Map(*each) for each in found["maps"]),
         tuple(
             Program(
                 each["name"],

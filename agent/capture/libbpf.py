@@ -14,18 +14,18 @@ from agent.errors import UnsupportedError
 
 __all__ = [
     "MOST_ARGUMENTS",
-    "Shape",
+    "Map",
     "create_map",
     "identify",
     "link_raw_tracepoint",
     "link_tracepoint",
     "load_program",
     "lookup",
+    "map_of",
     "open_pin",
     "opened",
     "pin",
     "run",
-    "shape_of",
     "store",
 ]
 
@@ -57,8 +57,11 @@ def _check(result: int, what: str) -> int:
     raise OSError(-result, f"{what}: {os.strerror(-result)}")
 
 
-class Shape(NamedTuple):
+class Map(NamedTuple):
     """What a map is made from: numbers of include/uapi/linux/bpf.h, sizes in bytes."""
+
+    name: str
+    """The kernel cuts it off after 15 bytes."""
 
     kind: int
     key_size: int
@@ -67,14 +70,15 @@ class Shape(NamedTuple):
     flags: int
 
 
-def shape_of(map_descriptor: int) -> Shape:
+def map_of(map_descriptor: int) -> Map:
     """Return what a map was made from.
 
     Raises:
         OSError: it may not be asked.
     """
-    info = _info(map_descriptor, "cannot ask a map")  # struct bpf_map_info begins: type, id, key, value, entries, flags
-    return Shape(info[0], *info[2:6])
+    # struct bpf_map_info begins: type, id, key, value, entries, flags, name
+    info = _info(map_descriptor, "cannot ask for a map")
+    return Map(bytes(info[6:10]).rstrip(b"\0").decode(), info[0], *info[2:6])
 
 
 class _MapOptions(ctypes.Structure):
@@ -91,16 +95,16 @@ class _MapOptions(ctypes.Structure):
     ]
 
 
-def create_map(name: str, shape: Shape) -> int:
+def create_map(wanted: Map) -> int:
     """Return the descriptor of a new map.
 
     Raises:
         OSError: this kernel has no such maps, or it is not allowed.
     """
-    options = _MapOptions(size=ctypes.sizeof(_MapOptions), flags=shape.flags)
-    kind, *sizes = (ctypes.c_uint32(number) for number in shape[:4])
-    created = _libbpf().bpf_map_create(kind, name.encode(), *sizes, ctypes.byref(options))
-    return _check(created, f"the map {name} cannot be created")
+    options = _MapOptions(size=ctypes.sizeof(_MapOptions), flags=wanted.flags)
+    sizes = (ctypes.c_uint32(size) for size in (wanted.key_size, wanted.value_size, wanted.entries))
+    created = _libbpf().bpf_map_create(wanted.kind, wanted.name.encode(), *sizes, ctypes.byref(options))
+    return _check(created, f"the map {wanted.name} cannot be created")
 
 
 class _ProgramOptions(ctypes.Structure):
@@ -116,6 +120,7 @@ class _ProgramOptions(ctypes.Structure):
         ("kernel_version", ctypes.c_uint32),
         ("attach_btf", ctypes.c_uint32),
         ("attach_program", ctypes.c_uint32),
+        ("attach_btf_object", ctypes.c_uint32),
         ("descriptors", ctypes.c_void_p),
         ("functions", ctypes.c_void_p),
         ("functions_number", ctypes.c_uint32),
@@ -223,12 +228,13 @@ def identify(program: int) -> int:
     return _info(program, "cannot identify a program")[1]  # struct bpf_prog_info begins: type, id
 
 
-def _info(descriptor: int, what: str) -> list[int]:
+def _info(descriptor: int, what: str) -> memoryview:
     """Return what the kernel says of a map or program, as 32-bit words."""
-    info = (ctypes.c_uint32 * 64)()
-    length = ctypes.c_uint32(ctypes.sizeof(info))
-    _check(_libbpf().bpf_obj_get_info_by_fd(descriptor, info, ctypes.byref(length)), what)
-    return list(info)
+    info = memoryview(bytearray(256)).cast("I")
+    length = ctypes.c_uint32(info.nbytes)
+    place = ctypes.c_uint32.from_buffer(info)
+    _check(_libbpf().bpf_obj_get_info_by_fd(descriptor, ctypes.byref(place), ctypes.byref(length)), what)
+    return info
 
 
 class _RunOptions(ctypes.Structure):

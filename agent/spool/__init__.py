@@ -10,7 +10,7 @@ buffers that they came from.
 from agent.spool.disk import Disk, SpoolStatus
 from agent.spool.folder import remove
 from agent.spool.losses import Loss, Losses
-from agent.spool.reader import Reader
+from agent.spool.reader import End, Reader
 from agent.spool.records import Acknowledged, Item
 from agent.spool.segments import Segment
 from agent.spool.spool import SPOOL_CORRUPT, SPOOL_EXPIRED, SPOOL_FULL, Limits, Spool, Update
@@ -21,6 +21,7 @@ __all__ = [
     "SPOOL_FULL",
     "Acknowledged",
     "Disk",
+    "End",
     "Item",
     "Limits",
     "Loss",

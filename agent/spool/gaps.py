@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from agent.spool.folder import Folder
 from agent.spool.losses import Losses
-from agent.spool.segments import EVENTS, Segment, records
+from agent.spool.segments import Segment, content_of
 
 __all__ = ["sum_up"]
 
@@ -14,30 +14,16 @@ def sum_up(folder: Folder, segments: Sequence[Segment], reason: str) -> tuple[in
 
     A segment that was written by another agent is read for that.
     """
-    losses = Losses()
-    lost = 0
-    before: Segment | None = None
+    losses, lost = Losses(), 0
     for segment in segments:
         if segment.content is None:
-            segment.content = _look(folder, segment)
+            segment.content = content_of(folder, segment)
         found = 0
         for why, count, begin, end in segment.content:
             losses.add(why or reason, count, begin, end)
             found += 0 if why else count
-        # What damage took; what a gap stands for was lost before.
-        expected = 0 if segment.is_gap else segment.after - segment.before
-        if before is not None and before.session == segment.session:
-            expected += segment.before - before.after
-        losses.add(reason, max(0, expected - found), 0, 0)
-        lost += max(found, expected)
-        before = segment
+        # What damage took is lost with the rest; what a gap stands for was lost before.
+        damage = 0 if segment.is_gap else max(0, segment.after - segment.before - found)
+        losses.add(reason, damage, 0, 0)
+        lost += found + damage
     return lost, losses
-
-
-def _look(folder: Folder, segment: Segment) -> Losses:
-    content = Losses()
-    for found in records(folder, segment):
-        for batch in found.record.batches:
-            content.update(batch.losses)
-            content.add(EVENTS, batch.events, batch.begin, batch.end)
-    return content

@@ -3,20 +3,30 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from agent.spool.records import Item
 from agent.spool.segments import Found, Segment, crosses_end
 
-__all__ = ["Reader", "items_of"]
+__all__ = ["End", "Reader", "items_of"]
 
 Records = Callable[[Segment, int], Iterable[Found]]
+
+
+class End(NamedTuple):
+    """Where what is on the disk only ends: in this session, with the batch before this number, after so many events."""
+
+    session: str
+    number: int
+    events: int
 
 
 class Reader:
     """Walks over the segments, which may become more, or be replaced where it has not been, on its way.
 
     `session`, `number` and `events` are what comes next: a session's next number, and what it had written before that. Damage
-    takes records away, but the next one says how many events it has before it: the difference is an item without bytes.
+    takes records away, but the next one says how many events it has before it, and a segment is known to have so many: the
+    difference is an item without bytes.
     """
 
     def __init__(self, segments: Sequence[Segment], records: Records, *, begin: Item) -> None:
@@ -28,31 +38,16 @@ class Reader:
         self._items: deque[Item] = deque()
         self._back = (self.session, self.number, self.events)
 
-    def peek(self) -> Item | None:
-        """Return the next batch, None at the end."""
+    def peek(self, end: End) -> Item | None:
+        """Return the next batch, None at the end, which is where those go on that are in memory."""
         while not self._items:
-            found = self._next_record()
-            if found is None:
+            if not self._read_on(end):
                 return None
-            self._take(*found)
         return self._items[0]
 
     def pop(self) -> Item:
         """Return the next batch and pass it; there must be one."""
         return self._items.popleft()
-
-    def miss(self, session: str, number: int, events: int) -> bool:
-        """Note, at the end, that there should be more: up to this number, and so many events; return whether there should."""
-        if session != self.session:
-            self.session, self.number, self.events = session, 1, 0
-        missing = events > self.events and number > self.number
-        if missing:
-            segment = self._segments[-1].number
-            self._items.append(
-                Item(session, number - 1, events - self.events, 0, 0, first=self.number, segment=segment, after=events)
-            )
-            self.number, self.events = number, events
-        return missing
 
     def rewind(self, segments: range) -> None:
         """Begin again with these segments, of which nothing was passed: they were replaced."""
@@ -62,15 +57,21 @@ class Reader:
                 self.session, self.number, self.events = self._back
                 self._items.clear()
 
-    def _next_record(self) -> tuple[Segment, Found, int | None] | None:
+    def _read_on(self, end: End) -> bool:
+        """Take the next record, or note what is missing where one should be; return whether there was either."""
         number, offset = self._place
         for index in range(bisect_left(self._segments, number, key=lambda each: each.number), len(self._segments)):
             segment = self._segments[index]
-            following = self._segments[index + 1] if index + 1 < len(self._segments) else None
-            limit = following.first if following is not None and following.session == segment.session else None
             for found in self._records(segment, offset if segment.number == number else 0):
-                return segment, found, limit
-        return None
+                following = self._segments[index + 1] if index + 1 < len(self._segments) else None
+                limit = following.first if following is not None and following.session == segment.session else None
+                self._take(segment, found, limit)
+                return True
+            if segment.session == self.session and self._miss(segment.number, segment.last, segment.after, end):
+                return True
+        if self.session != end.session:
+            self.session, self.number, self.events = end.session, 1, 0
+        return bool(self._segments) and self._miss(self._segments[-1].number, end.number - 1, end.events, end)
 
     def _take(self, segment: Segment, found: Found, limit: int | None) -> None:
         self._back = (self.session, self.number, self.events)
@@ -84,6 +85,19 @@ class Reader:
             return  # before the beginning
         self._items += items_of(segment, found, number=self.number, events=self.events)
         self.number, self.events = record.last + 1, record.after
+
+    def _miss(self, segment: int, last: int, after: int, end: End) -> bool:
+        """Note that there should be batches up to this number, with so many events; return whether there should."""
+        if self.session == end.session:
+            last, after = min(last, end.number - 1), min(after, end.events)
+        missing = after > self.events and last >= self.number
+        if missing:
+            self._back = (self.session, self.number, self.events)
+            self._items.append(
+                Item(self.session, last, after - self.events, 0, 0, first=self.number, segment=segment, after=after)
+            )
+            self.number, self.events = last + 1, after
+        return missing
 
 
 def items_of(segment: Segment, found: Found, *, number: int, events: int) -> list[Item]:
@@ -118,4 +132,6 @@ def items_of(segment: Segment, found: Found, *, number: int, events: int) -> lis
                 )
             )
         offset += batch.size
+    if items:  # a gap has no events, and yet there were some where it stands
+        items[-1].after = record.after
     return items

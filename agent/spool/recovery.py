@@ -13,7 +13,7 @@ from peerwatch.wire import decode
 from agent.spool.folder import Folder
 from agent.spool.losses import Losses
 from agent.spool.records import HeldEntry, Item, Record
-from agent.spool.segments import Found, Segment, crosses_end, find, records
+from agent.spool.segments import EVENTS, Found, Segment, content_of, crosses_end, find, records
 from agent.step import Held
 
 __all__ = ["SPOOL_CORRUPT", "Recovery", "held_of", "in_ranges", "recover"]
@@ -51,7 +51,7 @@ def recover(folder: Folder, boot: str) -> Recovery:
         else:
             out.newest = _end(folder, segment, boot, out)
     if out.newest is not None:
-        _count(out, out.newest)
+        _count(folder, out, out.newest)
         _hold(folder, out, out.newest.state.live)
     return out
 
@@ -113,22 +113,29 @@ def _without_replaced(folder: Folder, segments: list[Segment]) -> list[Segment]:
     return kept
 
 
-def _count(out: Recovery, newest: Record) -> None:
-    """Find where what is not acknowledged begins, and how many events it has."""
+def _count(folder: Folder, out: Recovery, newest: Record) -> None:
+    """Find where what is not acknowledged begins, and how many events it has.
+
+    What damage took counts as part of the segment before it, or after it if there is none: all that was written is in one.
+    """
     acknowledged = newest.state.acknowledged
     # Sessions follow each other: what is before the acknowledged one is acknowledged, too.
     start = next((index for index, each in enumerate(out.segments) if each.session == acknowledged.session), None)
-    session, events = "", 0
+    session, number, events = "", 0, 0
     if start is not None:
-        session, events = acknowledged.session, acknowledged.events
-        out.begin = Item(session, acknowledged.number + 1, 0, 0, 0, after=events, segment=out.segments[start].number)
+        session, number, events = acknowledged.session, acknowledged.number, acknowledged.events
+        out.begin = Item(session, number + 1, 0, 0, 0, after=events, segment=out.segments[start].number)
     for segment in out.segments[start or 0 :]:
         if segment.session != session:
-            session, events = segment.session, 0
-        out.events += max(0, segment.before - events)  # what damage took before it
-        if not segment.is_gap:
-            out.events += max(0, segment.after - max(segment.before, events))
-        events = max(events, segment.after)
+            session, number, events = segment.session, 0, 0
+        missing = segment.before - events if segment.first > number + 1 else 0
+        if missing > 0:
+            segment.first, segment.before = number + 1, events
+            if segment.is_gap:
+                segment.content = content_of(folder, segment)
+                segment.content.add(EVENTS, missing, 0, 0)
+        out.events += max(0, missing if segment.is_gap else segment.after - max(segment.before, events))
+        number, events = max(number, segment.last), max(events, segment.after)
 
 
 def _hold(folder: Folder, out: Recovery, live: Sequence[tuple[int, int]]) -> None:

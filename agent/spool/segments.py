@@ -15,7 +15,7 @@ from agent.spool.folder import Folder
 from agent.spool.losses import Losses
 from agent.spool.records import HEADER, MAGIC, Record, meta_size, unpack
 
-__all__ = ["EVENTS", "Found", "Segment", "crosses_end", "find", "new_segment", "records"]
+__all__ = ["EVENTS", "Found", "Segment", "content_of", "crosses_end", "find", "new_segment", "records"]
 
 _NAME = re.compile(r"(\d{12,18})-[0-9a-f]{16}\.spool")
 
@@ -104,6 +104,16 @@ def records(folder: Folder, segment: Segment, begin: int = 0) -> Iterator[Found]
 def crosses_end(segment: Segment, found: Found) -> bool:
     """Say whether a record is torn: not all of its batches are there."""
     return found.end > segment.size
+
+
+def content_of(folder: Folder, segment: Segment) -> Losses:
+    """Return what the batches of a segment have: see `Segment.content`."""
+    content = Losses()
+    for found in records(folder, segment):
+        for batch in found.record.batches:
+            content.update(batch.losses)
+            content.add(EVENTS, batch.events, batch.begin, batch.end)
+    return content
 
 
 def _at(folder: Folder, segment: Segment, begin: int) -> Found | None:

@@ -291,20 +291,27 @@ class Spool:
                 os.close(self._handle)
             self._handle = -1
 
-    def forget(self, before: int | None) -> None:
-        """Remove what nobody needs: all segments before this one, or all of them, since their batches are acknowledged.
+    def done(self, before: int | None) -> list[Segment]:
+        """Return what nobody needs: all segments before this one, or all of them, since their batches are acknowledged.
 
-        The newest stays, since it says what holds now, and so do those with tables that wait. Others without batches go.
+        The newest stays, since it says what holds now, and so do those with tables that wait. Others without batches go, too.
         """
         if len(self._segments) < 2:
-            return
+            return []
         needed = {segment for _, segment in self._live.values()}
-        for segment in self._segments[:-1]:
-            done = before is None or segment.number < before or segment.last < segment.first
-            if done and segment.number not in needed:
-                with contextlib.suppress(OSError):  # the next agent finds it, and the collector says that it knows
-                    self._folder.remove(segment.name)
-                self._segments.remove(segment)
+        return [
+            segment
+            for segment in self._segments[:-1]
+            if before is None or segment.number < before or segment.last < segment.first
+            if segment.number not in needed
+        ]
+
+    def forget(self, segments: Iterable[Segment]) -> None:
+        """Remove segments."""
+        for segment in segments:
+            with contextlib.suppress(OSError):  # the next agent finds it, and the collector says that it knows
+                self._folder.remove(segment.name)
+            self._segments.remove(segment)
 
     def oldest(self, sent: int) -> list[Segment]:
         """Return the oldest segment with batches after that which is `sent`, and the gap before it; empty if there is none."""

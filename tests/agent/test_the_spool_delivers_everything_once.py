@@ -115,6 +115,8 @@ class World:
         self.clock += 100
         self.outbox.tick()
         delivered = self.collector.drain(self.outbox).pids
+        self.check()
+        assert self.outbox.held_events == 0
         assert len(delivered) == len(set(delivered))
         lost = self.collector.losses
         assert lost.pop("RING_FULL", 0) == self.ring_full

@@ -159,12 +159,21 @@ class Delivered:
     def __init__(self, events: Iterator[event_pb2.Event], container: str) -> None:
         self.events: Counter[Any] = Counter()
         self.lost: Counter[str] = Counter()
+        self.total = self.others = 0
+        """Events of this container, those of other programs among them; of other containers on this host."""
+        self.processes: set[tuple[int, int]] = set()
+        """What connected, by pid and start."""
         for event in events:
             kind = event.WhichOneof("kind")
             if kind == "loss":
                 self.lost[event.loss.reason] += event.loss.count
-            elif event.container.id == container:
+                continue
+            count = getattr(getattr(event, kind), "count", 1) if kind else 0
+            if event.container.id == container:
+                self.total += count
                 self._add(kind, event)
+            else:
+                self.others += count
 
     def _add(self, kind: str | None, event: event_pb2.Event) -> None:
         is_load = event.process.exe == NOTHING
@@ -174,6 +183,7 @@ class Delivered:
             case "exit" if is_load:
                 self.events["exit", event.process.args[1], event.exit.code] += event.exit.count
             case "connect":
+                self.processes.add((event.process.pid, event.process.start_time.ToNanoseconds()))
                 connect = event.connect
                 protocol = event_pb2.Connect.Protocol.Name(connect.protocol)
                 result = event_pb2.Connect.Result.Name(connect.result)

@@ -9,6 +9,8 @@ from harness.containers import Container
 from kernel.workload import NOTHING, PYTHON, PYTHON_EXE, REPEAT, THREADS
 from peerwatch.columns import EventKind
 
+from agent.capture.sizes import SIZES
+
 pytestmark = pytest.mark.kernel
 
 DASH = "/usr/bin/dash"
@@ -155,6 +157,26 @@ for child in reversed(children): child.communicate()
         seen = capture.until(lambda seen: bool(seen.exits(PYTHON_EXE)))
 
     assert seen.exits("/usr/bin/cat", containers[0].id) == [(0, 0)] * 3
+
+
+def test_a_process_that_outlives_what_is_kept_of_processes_has_an_exit(
+    full_capture: Capture, containers: list[Container]
+) -> None:
+    with subprocess.Popen(containers[0].exec_command("/bin/cat"), stdin=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        full_capture.until(lambda seen: bool(seen.execs("/usr/bin/cat")))
+        with subprocess.Popen(containers[0].exec_command(REPEAT, str(SIZES.images + 101), NOTHING)) as others:
+            while others.poll() is None:
+                full_capture.read()
+        running.stdin.close()
+        running.wait()
+
+    seen = full_capture.until(lambda seen: len(seen.exits(NOTHING)) > SIZES.images and bool(seen.exits(REPEAT)))
+
+    (process,) = seen.execs("/usr/bin/cat")
+    columns = seen.table.processes
+    ended = seen.table.process[seen.rows(EventKind.EXIT, container=containers[0].id)]
+    assert (columns.start_time[ended] == columns.start_time[process]).sum() == 1
 
 
 def _identities(seen: Seen, kind: EventKind) -> list[tuple[int, int]]:

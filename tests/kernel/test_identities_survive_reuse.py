@@ -1,12 +1,8 @@
-"""Pids, container ids and cgroups are used again; what happened to the one is not told of the other."""
+"""Pids and container ids are used again; what happened to the one is not told of the other."""
 
-import os
-import secrets
 import subprocess
 import uuid
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from harness.capture import Capture
@@ -17,8 +13,6 @@ from kernel.workload import AGAIN, NOTHING, PYTHON, VISIT, files
 from peerwatch.columns import EventKind
 
 pytestmark = pytest.mark.kernel
-
-CGROUPS = 3001
 
 
 def test_processes_with_the_same_pid_are_told_apart(capture: Capture, containers: list[Container]) -> None:
@@ -85,70 +79,3 @@ def test_a_container_with_the_id_of_one_that_was_removed(capture: Capture, world
     assert [int(seen.table.processes.pid[process]) for process in sleeps] == firsts
     assert all(seen.flags(process) == set() for process in sleeps)
     assert all("INJECTED" in seen.flags(process) for process in seen.execs(NOTHING))
-
-
-@pytest.fixture
-def parent() -> Iterator[Path]:
-    """A cgroup for pods of this test."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    unified = next((line.split()[4] for line in lines if " - cgroup2 " in line), "")
-    if not unified:
-        pytest.skip("needs the unified cgroup hierarchy")
-    folder = Path(unified) / f"pwtest-{os.getpid()}"
-    folder.mkdir()
-    yield folder
-    for each in sorted((each for each in folder.rglob("*") if each.is_dir()), key=lambda each: -len(each.parts)):
-        each.rmdir()
-    folder.rmdir()
-
-
-# For each line, a path: a cgroup that lives as long as one process in it, which executes a program.
-CHURN = r"""
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-int main(int count, char **args) {
-    char path[512], procs[600];
-    while (fgets(path, sizeof path, stdin)) {
-        path[strcspn(path, "\n")] = 0;
-        if (mkdir(path, 0755)) return 1;
-        snprintf(procs, sizeof procs, "%s/cgroup.procs", path);
-        if (fork() == 0) {
-            int file = open(procs, O_WRONLY);
-            if (write(file, "0", 1) != 1) _exit(2);
-            /* Whoever comes from outside is the runtime: only its child is the container's. */
-            if (fork() == 0) execl(args[1], args[1], (char *)0);
-            wait(0);
-            _exit(0);
-        }
-        int status = 0;
-        wait(&status);
-        if (status || rmdir(path)) return 3;
-    }
-    return 0;
-}
-"""
-
-
-def test_short_lived_cgroups_keep_their_names(capture: Capture, parent: Path, tmp_path: Path) -> None:
-    """More of them than are kept: what is read in time has the right one."""
-    ids = [secrets.token_hex(32) for _ in range(CGROUPS)]
-    capture.others |= set(ids)
-    pods = [parent / "kubepods/burstable" / f"pod{uuid.uuid4()}" for _ in range(11)]
-    for pod in pods:
-        pod.mkdir(parents=True)
-    lines = "".join(f"{pods[number % len(pods)]}/{id_}\n" for number, id_ in enumerate(ids))
-    (tmp_path / "paths").write_text(lines)
-    with (
-        (tmp_path / "paths").open() as paths,
-        subprocess.Popen([compile_c(CHURN), compile_c("int main(void) { return 0; }")], stdin=paths) as churn,
-    ):
-        seen = capture.until(lambda seen: len(seen.rows(EventKind.EXEC)) >= CGROUPS, timeout=60)
-        assert churn.wait(30) == 0
-
-    found = [(seen.container(row), seen.table.subjects[seen.table.subject[row]].pod.uid) for row in seen.rows(EventKind.EXEC)]
-    assert found == [(id_, pods[number % len(pods)].name.removeprefix("pod")) for number, id_ in enumerate(ids)]

@@ -17,8 +17,8 @@ PARENT = """
 import os, shutil, socket, subprocess
 def run(argv=('/tmp/nothing',), path='/tmp/nothing', **options):
     for _ in range(3): subprocess.run(argv, executable=path, **options)
-shutil.rmtree('/tmp/own', True)
-os.mkdir('/tmp/own')
+shutil.rmtree('/tmp/kinds', True)
+os.mkdir('/tmp/kinds')
 shutil.copy('/app/nothing', '/tmp/nothing')
 """
 
@@ -67,12 +67,12 @@ def test_a_repeat_says_when_the_last_of_them_was(capture: Capture, containers: l
         "run(); run(('/tmp/nothing ',))",
         "run(); run(user=1000)",
         "run(); run(group=1000)",
-        "run(); run(cwd='/tmp/own')",
+        "run(); run(cwd='/tmp/kinds')",
         "run(); a, b = socket.socketpair(); run(stdin=a)",
         "run(); shutil.copy('/app/nothing', '/tmp/new'); os.rename('/tmp/new', '/tmp/nothing'); run()",
-        "run(); os.link('/tmp/nothing', '/tmp/own/nothing'); run(path='/tmp/own/nothing')",
-        "run(); os.rename('/tmp/nothing', '/tmp/own/nothing'); run(path='/tmp/own/nothing')",
-        "run(); os.rename('/tmp/nothing', '/tmp/own/other'); run(path='/tmp/own/other')",
+        "run(); os.link('/tmp/nothing', '/tmp/kinds/nothing'); run(path='/tmp/kinds/nothing')",
+        "run(); os.rename('/tmp/nothing', '/tmp/kinds/nothing'); run(path='/tmp/kinds/nothing')",
+        "run(); os.rename('/tmp/nothing', '/tmp/kinds/other'); run(path='/tmp/kinds/other')",
         "run(); run(path='/app/nothing')",
         "run(); os.fork() or (run(), os._exit(0)); os.wait()",
         "run(); os.execv('/app/repeat', ['repeat', '3', '/tmp/nothing'])",
@@ -105,17 +105,17 @@ def test_what_differs_is_another_kind(capture: Capture, containers: list[Contain
 
 def test_a_file_whose_folders_are_renamed_is_another(capture: Capture, containers: list[Container]) -> None:
     script = """
-os.makedirs('/tmp/own/first/bin')
-shutil.copy('/app/nothing', '/tmp/own/first/bin/nothing')
-run(path='/tmp/own/first/bin/nothing')
-os.rename('/tmp/own/first', '/tmp/own/second')
-run(path='/tmp/own/second/bin/nothing')
+os.makedirs('/tmp/kinds/first/bin')
+shutil.copy('/app/nothing', '/tmp/kinds/first/bin/nothing')
+run(path='/tmp/kinds/first/bin/nothing')
+os.rename('/tmp/kinds/first', '/tmp/kinds/second')
+run(path='/tmp/kinds/second/bin/nothing')
 """
     containers[0].exec(PYTHON, "-c", PARENT + script)
 
     seen = capture.until(lambda seen: len(_files(seen)) >= 6)
 
-    assert _files(seen) == ["/tmp/own/first/bin/nothing"] * 3 + ["/tmp/own/second/bin/nothing"] * 3
+    assert _files(seen) == ["/tmp/kinds/first/bin/nothing"] * 3 + ["/tmp/kinds/second/bin/nothing"] * 3
 
 
 def test_in_full_every_exec_is_a_line(full_capture: Capture, containers: list[Container]) -> None:

@@ -85,6 +85,7 @@ static __always_inline int begin_ancestor(struct scratch *scratch, struct cgroup
         return 0;
     __u32 pid = read_u32(leader, TASK_TGID);
     __u64 start = read_u64(leader, TASK_START_BOOTTIME);
+    scratch->before = scratch->used;
     append(scratch, &pid, sizeof(pid), 7);
     append(scratch, &start, sizeof(start), 15);
     scratch->named += 1;
@@ -139,6 +140,10 @@ static __always_inline void describe_process(struct scratch *scratch, void *task
             continue;
         __u32 length = append_path(scratch);
         __u32 stage = scratch->stage;
+        if (stage == STAGE_ANCESTOR && !length) { /* no room: without its name it would shift those after it */
+            scratch->used = scratch->before;
+            scratch->named = ANCESTORS;
+        }
         if (stage == STAGE_FOLDER) {
             process->cwd_length = length;
             break;
