@@ -20,6 +20,7 @@ from peerwatch import jsonlines
 from peerwatch.subjects import Subject
 
 from agent import privileges
+from agent.capture.compiled import forget as forget_compiled
 from agent.capture.probes import PIN_FOLDER, Mode, own_folder, uninstall as remove_probes, uninstall_abandoned
 from agent.check import examine
 from agent.daemon import Options, stop_at_signals
@@ -218,12 +219,35 @@ def check() -> None:
 
 
 @app.command()
-def uninstall(pin_dir: PinDir = PIN_FOLDER, spool: SpoolDir = SPOOL) -> None:
-    """Detach the probes that `run` left and free what they hold; remove the spool, with the events that are in it."""
+def uninstall(
+    pin_dir: PinDir = PIN_FOLDER,
+    spool: Annotated[
+        Path | None,
+        typer.Option(
+            "--spool",
+            metavar="DIR",
+            help="The spool to remove.",
+            envvar="PEERWATCH_SPOOL",
+            show_default=f"{SPOOL}, unless --pin-dir is given",
+        ),
+    ] = None,
+) -> None:
+    """Detach the probes that `run` left and free what they hold; remove the spool, with the events that are in it.
+
+    Probes in a folder of their own have a spool of their own: with --pin-dir, a spool is removed only if --spool names it.
+    Compiled probes that were kept for the next start go, too.
+    """
     privileges.require()
     uninstall_abandoned()
-    removed = [str(place) for place, done in ((pin_dir, remove_probes(pin_dir)), (spool, remove_spool(spool))) if done]
-    typer.echo(f"removed {' and '.join(removed)}" if removed else f"nothing to remove: there is no {pin_dir} and no {spool}")
+    if spool is None and pin_dir == PIN_FOLDER:
+        spool = SPOOL
+    removed = [str(pin_dir)] if remove_probes(pin_dir) else []
+    if spool is not None and remove_spool(spool):
+        removed.append(str(spool))
+    if pin_dir == PIN_FOLDER:
+        forget_compiled()
+    nothing = " and no ".join(str(each) for each in (pin_dir, spool) if each is not None)
+    typer.echo(f"removed {' and '.join(removed)}" if removed else f"nothing to remove: there is no {nothing}")
 
 
 def _text(path: Path | None) -> str | None:

@@ -101,7 +101,12 @@ def capture(
         if canary is not None:
             probes.current.declare_agent()
         resolver = Resolver(
-            home.cluster, home.node, None if pods is None else pods.index, probes.cgroup_path, held=recovered.held, host=mode.host
+            home.cluster,
+            home.node,
+            None if pods is None else pods.index,
+            probes.cgroup_path,
+            held=recovered.held,
+            host=mode.host,
         )
         observe = None if canary is None else canary.observe
         node = Node(probes, resolver, home, put, recovered=recovered.cursor, observe=observe)

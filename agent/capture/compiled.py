@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from agent.capture.libbpf import Map
 
-__all__ = ["Compiled", "Program", "Reference", "keep", "kept"]
+__all__ = ["Compiled", "Program", "Reference", "forget", "keep", "kept"]
 
 _DEFAULT = "/var/cache/peerwatch-agent"
 
@@ -90,6 +90,13 @@ def keep(key: str, compiled: Compiled) -> None:
             _remove_oldest(folder)
 
 
+def forget() -> None:
+    """Remove all that was kept."""
+    with contextlib.suppress(OSError), _folder() as folder:
+        _remove_oldest(folder, keep=0)
+        Path(_path()).rmdir()
+
+
 def _path() -> str:
     return os.environ.get("PEERWATCH_CACHE") or _DEFAULT
 
@@ -116,13 +123,13 @@ def _owned(descriptor: int) -> os.stat_result:
     return status
 
 
-def _remove_oldest(folder: int) -> None:
+def _remove_oldest(folder: int, keep: int = _MOST_FILES) -> None:
     ages = {
         name: os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime_ns
         for name in os.listdir(folder)
         if _FILE.fullmatch(name)
     }
-    for name in sorted(ages, key=ages.__getitem__, reverse=True)[_MOST_FILES:]:
+    for name in sorted(ages, key=ages.__getitem__, reverse=True)[keep:]:
         os.unlink(name, dir_fd=folder)
 
 

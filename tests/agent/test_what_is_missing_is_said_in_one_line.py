@@ -10,7 +10,8 @@ import pytest
 
 AGENT = str(Path(sys.executable).with_name("peerwatch-agent"))
 PINS = Path(f"/sys/fs/bpf/peerwatch-missing-{os.getpid()}")
-RUN = [AGENT, "run", "--collector", "127.0.0.1:1", "--pin-dir", str(PINS)]
+SPOOL = Path(f"/tmp/peerwatch-missing-{os.getpid()}")
+RUN = [AGENT, "run", "--collector", "127.0.0.1:1", "--pin-dir", str(PINS), "--spool", str(SPOOL)]
 
 
 def call(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +69,7 @@ def test_no_bcc(tmp_path: Path, module: str, words: tuple[str, ...]) -> None:
         pytest.skip("needs root: without, that is what is told first")
     (tmp_path / "bcc.py").write_text(module)
 
-    refused(call(*RUN, PYTHONPATH=str(tmp_path)), 3, *words)
+    refused(call(*RUN, PYTHONPATH=str(tmp_path), PEERWATCH_CACHE=str(tmp_path)), 3, *words)
 
 
 def test_check_says_what_is_missing_and_ends_with_3() -> None:

@@ -13,9 +13,14 @@ from agent.runtime import capture
 from agent.step import Step
 from harness.capture import Seen
 
-__all__ = ["lost", "read_until"]
+__all__ = ["lost", "read", "read_until"]
 
 TIMEOUT_S = 30
+
+
+def read(pins: Path, mode: Mode) -> Seen:
+    """Attach, read what is there, and return it."""
+    return read_until(lambda _: True, pins, mode)
 
 
 def read_until(condition: Callable[[Seen], bool], pins: Path, mode: Mode) -> Seen:
@@ -36,6 +41,7 @@ def read_until(condition: Callable[[Seen], bool], pins: Path, mode: Mode) -> See
                 stop.set()
 
         with capture(put, home=Subject("test", "node-1"), pods=None, pin_dir=pins, mode=mode) as captured:
+            await put(Step())
             loop = asyncio.create_task(captured.node.run(stop))
             loop.add_done_callback(lambda _: stop.set())
             async with asyncio.timeout(TIMEOUT_S):

@@ -12,6 +12,7 @@ from harness.session import run
 from kernel.workload import PYTHON, PYTHON_EXE
 from peerwatch.columns import EventKind
 
+from agent.capture.records import Counter
 from agent.node import HOLD_NS
 
 pytestmark = pytest.mark.kernel
@@ -21,6 +22,9 @@ SILENT = "10.213.0.251"
 
 ABSENT = "10.213.0.252"
 """In the containers' own network, without a hardware address: that it is absent is known after 3 of the kernel's questions."""
+
+MANY = 4999
+"""More than half of the places for connects under way: some of their corners are full."""
 
 CONNECT = """
 import errno, os, select, socket, sys, time
@@ -167,17 +171,22 @@ with socket.create_server(('127.0.0.1', 7612)):
 
 def test_more_than_there_are_places_are_told_once_each(capture: Capture, client: Container) -> None:
     """Where four of a kind are under way in one corner of the table, the fifth is told at once."""
+    before = capture.probes.current.counters()[Counter.ATTEMPTS_FULL]
     script = f"""
 import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
-clients = [begin({SILENT!r}, 7614)[0] for _ in range(2003)]
-sys.stdin.read(1)
+resource.setrlimit(resource.RLIMIT_NOFILE, ({MANY + 99}, {MANY + 99}))
+clients = [begin({SILENT!r}, 7614)[0] for _ in range({MANY})]
+print('begun', flush=True)
 """
-    client.exec(PYTHON, "-c", CONNECT + script, text="x")
+    with waiting(client, script) as running:
+        assert running.stdout is not None
+        if not running.stdout.readline():
+            pytest.skip(f"needs {MANY} open files: ulimit -Hn")
+        capture.until(lambda seen: len(seen.connects(7614)) >= MANY)
+    seen = capture.until(lambda seen: bool(seen.exits(PYTHON_EXE)))
 
-    seen = capture.until(lambda seen: len(seen.connects(7614)) >= 2003)
-
-    assert seen.connects(7614) == [("TCP", SILENT, "IN_PROGRESS")] * 2003
+    assert seen.connects(7614) == [("TCP", SILENT, "IN_PROGRESS")] * MANY
+    assert capture.probes.current.counters()[Counter.ATTEMPTS_FULL] > before
 
 
 def test_a_socket_in_the_memory_of_one_that_was_closed_does_not_end_its_connect(capture: Capture, client: Container) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness.capture import Seen
+from harness.capture import Capture, Seen
 from harness.containers import Container
-from harness.loop import lost, read_until
+from harness.loop import lost, read, read_until
+from harness.world import World
 
 from agent.capture.probes import Mode, Probes, uninstall
 from agent.capture.records import SMALL_EVENT, Counter
@@ -48,6 +49,18 @@ def others(seen: Seen, container: Container) -> int:
     return int(seen.table.counts().sum()) - arrived(seen, container)
 
 
+def begin(world: World, pins: Path, mode: Mode) -> int:
+    """Empty rings and folds, and return how many events were lost before."""
+    with Probes(pins, mode) as probes:
+        Capture(probes, world).forget()
+    return ring_full(pins, mode)
+
+
+def ring_full(pins: Path, mode: Mode) -> int:
+    with Probes(pins, mode) as probes:
+        return probes.current.counters()[Counter.RING_FULL]
+
+
 def overflow(container: Container) -> int:
     """Make more events than the ring holds; return how many, the exec and the exit of the program among them."""
     assert SIZES.small_ring // (8 + SMALL_EVENT.itemsize) < MORE_THAN_FITS
@@ -56,16 +69,14 @@ def overflow(container: Container) -> int:
 
 
 @pytest.mark.parametrize("mode", [Mode(), Mode(full=True)], ids=["folded", "full"])
-def test_produced_is_delivered_plus_reported_lost(containers: list[Container], pins: Path, mode: Mode) -> None:
-    with Probes(pins, mode) as probes:
-        before = probes.current.counters()[Counter.RING_FULL]
+def test_produced_is_delivered_plus_reported_lost(world: World, containers: list[Container], pins: Path, mode: Mode) -> None:
+    before = begin(world, pins, mode)
     produced = overflow(containers[0])
 
     seen = read_until(lambda seen: lost(seen)["RING_FULL"] > 0, pins, mode)
-    again = read_until(lambda _: True, pins, mode)
+    again = read(pins, mode)
 
-    with Probes(pins, mode) as probes:
-        reported = probes.current.counters()[Counter.RING_FULL] - before
+    reported = ring_full(pins, mode) - before
     missing = produced - arrived(seen, containers[0])
     assert lost(seen) == {"RING_FULL": reported}
     assert lost(again) == {}
@@ -75,12 +86,12 @@ def test_produced_is_delivered_plus_reported_lost(containers: list[Container], p
     assert len(first) == 998 if mode == Mode() else len(first) < 998
 
 
-def test_an_upgrade_reads_a_full_ring_and_what_was_counted_when_it_was_full(containers: list[Container], pins: Path) -> None:
-    with Probes(pins) as probes:
-        before = probes.current.counters()[Counter.RING_FULL]
+def test_an_upgrade_reads_a_full_ring_and_what_was_counted_when_it_was_full(
+    world: World, containers: list[Container], pins: Path
+) -> None:
+    before = begin(world, pins, Mode())
     produced = overflow(containers[0])
-    with Probes(pins) as probes:
-        reported = probes.current.counters()[Counter.RING_FULL] - before
+    reported = ring_full(pins, Mode()) - before
 
     seen = read_until(lambda seen: lost(seen)["RING_FULL"] > 0, pins, Mode(full=True))
 
