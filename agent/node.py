@@ -5,10 +5,13 @@ there. What the kernel side lost becomes `loss` events in the stream, between th
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from peerwatch.columns import ColumnsBuilder, EventColumns, EventKind
 from peerwatch.subjects import Subject
 
@@ -20,6 +23,8 @@ from agent.identity.resolver import Resolution, Resolver
 from agent.step import Step
 
 __all__ = ["Node"]
+
+_log = logging.getLogger(__name__)
 
 GATHER_S = 0.01
 """Pause after each read: under load one read takes hundreds of events, and one event is late by no more than this."""
@@ -86,7 +91,7 @@ class Node:
         self._counted = True
         self._report_due = self._recycle_due = 0
         self._looked_at = time.time_ns()
-        self._torn = 0
+        self._torn = self._unreadable = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Read until `stop` is set, then hand on what is left, without more waiting for pods and outcomes."""
@@ -158,12 +163,7 @@ class Node:
                 self._counted = generation.folds.report() > 0
         records = generation.read()
         if len(records):
-            table = assemble(
-                [records.small, records.long],
-                self._resolver.subject_of,
-                wall=boot_to_wall(),
-                start_wall=generation.boot_offset,
-            )
+            table = self._assemble(generation, [records.small, records.long])
             self._count(table)
             if self._observe is not None:
                 self._observe(table, time.time_ns())
@@ -180,6 +180,21 @@ class Node:
             self._recycle_due = now + RECYCLE_NS
             generation.folds.recycle(now)
         return max(len(records.small), len(records.long))
+
+    def _assemble(self, generation: Generation, parts: list[npt.NDArray[Any]]) -> EventColumns:
+        """Return the events of these records; one that cannot be understood costs itself, and is counted as lost."""
+        wall, start_wall = boot_to_wall(), generation.boot_offset
+        try:
+            return assemble(parts, self._resolver.subject_of, wall=wall, start_wall=start_wall)
+        except (ValueError, OverflowError) as error:
+            _log.warning("records that make no sense: %s; they are reported as lost", error)
+        tables = []
+        for record in (part[row : row + 1] for part in parts for row in range(len(part))):
+            try:
+                tables.append(assemble([record], self._resolver.subject_of, wall=wall, start_wall=start_wall))
+            except (ValueError, OverflowError):
+                self._unreadable += max(1, int(record["count"][0]))
+        return EventColumns.concatenate(tables) if tables else ColumnsBuilder().build()
 
     async def _hand_on(self, generation: Generation, resolution: Resolution, cursor: dict[str, int]) -> None:
         if resolution.ready or resolution.held or resolution.settled or cursor:
@@ -200,8 +215,9 @@ class Node:
         lost, reported = generation.losses(self._recovered)
         counts = {counter.name: count for counter, count in lost.items()}
         torn, self._torn = generation.torn - self._torn, generation.torn
-        if torn > 0:
-            counts["TORN_RECORD"] = torn
+        unreadable, self._unreadable = self._unreadable, 0
+        if torn + unreadable > 0:
+            counts["TORN_RECORD"] = torn + unreadable
         builder = ColumnsBuilder()
         for reason, count in counts.items():
             self.lost[reason] = self.lost.get(reason, 0) + count
