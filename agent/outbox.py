@@ -264,8 +264,9 @@ class Outbox:
         return news
 
     def close(self) -> None:
-        """Note on the disk what was acknowledged, and let go of it."""
+        """Note on the disk what was acknowledged, and let go of it; a disk that refused is tried a last time."""
         if self._spool is not None:
+            self._disk.retry()
             self._store(always=self._acknowledged != self._spool.state.acknowledged)
             self._spool.close()
             self._spool = None

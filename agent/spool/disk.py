@@ -45,6 +45,10 @@ class Disk:
         """Whether to write now."""
         return self.refuses_since is None or self._clock() >= self._retry_at
 
+    def retry(self) -> None:
+        """Let it be tried now, whatever was said before."""
+        self._retry_at = self._clock()
+
     def refused(self, error: OSError, where: Path, memory_bytes: int) -> None:
         """Note that it could not be written; up to `memory_bytes` are kept meanwhile."""
         self.errors += 1

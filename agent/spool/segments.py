@@ -92,13 +92,12 @@ def find(folder: Folder) -> list[Segment]:
 def records(folder: Folder, segment: Segment, begin: int = 0) -> Iterator[Found]:
     """Yield the records from a place on; what is none is passed over up to the next that is one."""
     while begin < segment.size:
-        found = _at(folder, segment, begin)
-        if found is not None:
-            yield found
-            # What a torn record lacks may hide the next one, written after the disk refused the rest of it.
-            begin = found.end if not crosses_end(segment, found) else found.payload
-        else:
-            begin = _next_magic(folder, segment, begin + 1)
+        found = _at(folder, segment, begin) or _behind(folder, segment, begin + 1)
+        if found is None:
+            return
+        yield found
+        # What a torn record lacks may hide the next one, written after the disk refused the rest of it.
+        begin = found.end if not crosses_end(segment, found) else found.payload
 
 
 def crosses_end(segment: Segment, found: Found) -> bool:
@@ -129,13 +128,17 @@ def _at(folder: Folder, segment: Segment, begin: int) -> Found | None:
     return None if record is None else Found(begin, record, payload)
 
 
-def _next_magic(folder: Folder, segment: Segment, begin: int) -> int:
+def _behind(folder: Folder, segment: Segment, begin: int) -> Found | None:
+    """Return the first record from a place on."""
     while begin < segment.size:
         data = folder.read(segment.name, begin, _SEARCHED)
         place = data.find(MAGIC)
-        if place >= 0:
-            return begin + place
+        while place >= 0:
+            found = _at(folder, segment, begin + place)
+            if found is not None:
+                return found
+            place = data.find(MAGIC, place + 1)
         if len(data) < len(MAGIC):
             break
         begin += len(data) - len(MAGIC) + 1
-    return segment.size
+    return None

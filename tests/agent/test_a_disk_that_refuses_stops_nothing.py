@@ -135,6 +135,15 @@ def test_it_is_tried_again_less_and_less_often(tmp_path: Path, clock: Clock) -> 
     assert 15 <= errors[-1] <= 40  # the pauses grow to 30 to 60 seconds
 
 
+def test_an_agent_that_ends_tries_a_last_time(tmp_path: Path, clock: Clock) -> None:
+    outbox = opened(tmp_path, clock)
+    with full_disk():
+        put(outbox, 0, 30)
+    outbox.close()
+
+    assert Collector().drain(open_outbox(tmp_path, "second")[0]).pids == list(range(30))
+
+
 def test_an_agent_starts_on_a_full_disk_and_knows_what_is_there(tmp_path: Path) -> None:
     outbox, _ = open_outbox(tmp_path, "first")
     outbox.put(Step([execs(range(10))], {1: Held(execs([77]), 5)}, cursor={"ring": 3}))

@@ -4,8 +4,10 @@ A real ring's pages cannot be written from user space, so what must never happen
 """
 
 import asyncio
+import itertools
 import mmap
 import os
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from unittest.mock import create_autospec
@@ -236,14 +238,15 @@ def test_in_any_order_of_things_each_record_comes_once(steps: list[str]) -> None
     ring.close()
 
 
-def test_torn_records_are_reported_as_lost_once() -> None:
+def losses_of(torn: int, lost: dict[Counter, int]) -> list[tuple[str, int, int, int]]:
+    """Run an agent's loop on probes that have nothing to read and these losses; return reason, count, begin and end of each."""
     probes = create_autospec(Generation, instance=True)
     probes.folds = create_autospec(Folds, instance=True)
     probes.folds.report.return_value = 0
     probes.counters.return_value = dict.fromkeys(Counter, 0)
-    probes.losses.return_value = ({}, {})
+    probes.losses.return_value = (lost, {"lost": 1})
     probes.read.return_value = Records(np.empty(0, SMALL_EVENT), np.empty(0, LONG_EVENT), {})
-    probes.descriptors, probes.overdue.return_value, probes.torn = [], [], 3
+    probes.descriptors, probes.overdue.return_value, probes.torn = [], [], torn
     attached = SimpleNamespace(replaced=[], current=probes, cgroup_path=lambda _: "")
     steps: list[Step] = []
 
@@ -252,14 +255,36 @@ def test_torn_records_are_reported_as_lost_once() -> None:
 
         async def put(step: Step) -> None:
             steps.append(step)
+            probes.losses.return_value = ({}, {})
             stop.set()
 
-        home = Subject("c", "n")
-        await Node(attached, Resolver("c", "n", None, attached.cgroup_path), home, put).run(stop)  # type: ignore[arg-type]  # enough of Probes
+        resolver = Resolver("c", "n", None, attached.cgroup_path)
+        await Node(attached, resolver, Subject("c", "n"), put).run(stop)  # type: ignore[arg-type]  # enough of Probes
 
     asyncio.run(run())
-
-    (loss,) = [table for step in steps for table in step.ready]
-    assert [(loss.strings[loss.losses.reason[0]], int(loss.losses.count[0]), loss.subjects[0])] == [
-        ("TORN_RECORD", 3, Subject("c", "n"))
+    return [
+        (table.strings[reason], count, begin, end)
+        for step in steps
+        for table in step.ready
+        for reason, count, begin, end in zip(
+            table.losses.reason.tolist(),
+            table.losses.count.tolist(),
+            table.losses.begin.tolist(),
+            table.losses.end.tolist(),
+            strict=True,
+        )
     ]
+
+
+def test_torn_records_are_reported_as_lost_once() -> None:
+    assert [loss[:2] for loss in losses_of(torn=3, lost={})] == [("TORN_RECORD", 3)]
+
+
+def test_losses_begin_before_they_end_whatever_the_clock_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(10**18, -(10**12))
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+
+    ((reason, count, begin, end),) = losses_of(torn=0, lost={Counter.RING_FULL: 17})
+
+    assert (reason, count) == ("RING_FULL", 17)
+    assert begin <= end

@@ -31,6 +31,11 @@ def has_more_than(store: Store, batches: int) -> bool:
     return len(store.batches) > batches
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return our own lines: gRPC's poller, too, has something to say when a test's event loop ends before it."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("agent")]
+
+
 def with_sender(body: Callable[[Sender, int], Awaitable[None]], memory_bytes: int = 1 << 20, pace: Pace = FAST) -> None:
     async def main() -> None:
         port = free_port()
@@ -198,11 +203,11 @@ def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixtu
         await asyncio.sleep(0.5)  # several tries
         async with collector(store, port):
             await until(lambda: store.pids)
-            await until(lambda: len(caplog.records) == 2)
+            await until(lambda: len(told(caplog)) == 2)
 
     with_sender(body, memory_bytes=32 << 20)
 
-    down, up = (record.getMessage() for record in caplog.records)
+    down, up = told(caplog)
     assert down.startswith("collector 127.0.0.1:")
     assert "is not reachable (UNAVAILABLE: " in down
     assert down.endswith("; events are kept (up to 32 MiB) and sent when it is back")
@@ -222,7 +227,7 @@ def test_a_collector_that_restarts_at_once_is_not_worth_a_line(caplog: pytest.Lo
 
     with_sender(body, pace=Pace(retry_first_s=1, retry_cap_s=1))
 
-    assert caplog.records == []
+    assert told(caplog) == []
 
 
 def test_close_gives_up_in_time_and_says_how_many_events_are_left() -> None:
@@ -248,7 +253,7 @@ def test_a_refusal_is_told_with_its_reason(caplog: pytest.LogCaptureFixture) -> 
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(Refusing(), server)
         server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
-        await until(lambda: caplog.records)
+        await until(lambda: told(caplog))
         await server.stop(None)
 
     with_sender(body)

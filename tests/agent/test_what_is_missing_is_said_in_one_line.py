@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,13 @@ AGENT = str(Path(sys.executable).with_name("peerwatch-agent"))
 PINS = Path(f"/sys/fs/bpf/peerwatch-missing-{os.getpid()}")
 SPOOL = Path(f"/tmp/peerwatch-missing-{os.getpid()}")
 RUN = [AGENT, "run", "--collector", "127.0.0.1:1", "--pin-dir", str(PINS), "--spool", str(SPOOL)]
+
+
+@pytest.fixture(autouse=True)
+def _spool() -> Iterator[None]:
+    """It is made first, so it is there although the rest is missing."""
+    yield
+    shutil.rmtree(SPOOL, ignore_errors=True)
 
 
 def call(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -87,6 +95,8 @@ def test_check_says_what_is_missing_and_ends_with_3() -> None:
         (["run", "--bogus"], ("--bogus", "--help")),
         (["run"], ("--collector",)),
         (["run", "--collector", "nowhere"], ("HOST:PORT", "'nowhere'")),
+        (["run", "--collector", "127.0.0.1:1", "--metrics", "nowhere"], ("--metrics", "HOST:PORT", "'nowhere'")),
+        (["run", "--collector", "127.0.0.1:1", "--spool", "/proc/nothing/here"], ("/proc/nothing/here", "--spool")),
         (["sing"], ("sing", "--help")),
         (["record"], ("--output",)),
         (["record", "--output", "/proc/nothing/here"], ("/proc/nothing/here", "--output")),
@@ -95,7 +105,7 @@ def test_check_says_what_is_missing_and_ends_with_3() -> None:
     ids=" ".join,
 )
 def test_wrong_calls(arguments: list[str], words: tuple[str, ...]) -> None:
-    if os.geteuid() != 0 and "--output" in arguments:
+    if os.geteuid() != 0 and {"--output", "--spool"} & set(arguments):
         pytest.skip("needs root: without, that is what is told first")
 
     refused(call(AGENT, *arguments), 2, *words)

@@ -10,6 +10,7 @@ from peerwatch.subjects import Subject
 from peerwatch.v1 import ingest_pb2
 from peerwatch.wire import decode
 
+from agent.batches import request
 from agent.outbox import OVERHEAD, Batch, Outbox, UnknownSequenceError
 from agent.step import Step
 
@@ -149,6 +150,36 @@ def test_an_event_that_cannot_be_sent_is_reported_and_its_neighbours_are_sent() 
 
     assert losses(tables) == {"UNSENDABLE": 1}
     assert events(tables) == 2
+
+
+@given(st.integers(1, 2**63 - 1), st.binary(max_size=300))
+def test_a_message_is_what_protobuf_would_write(number: int, strings: bytes) -> None:
+    columns = ingest_pb2.EventColumns(rows=1, time=strings)
+    batch = ingest_pb2.EventBatch(sequence=number, columns=columns)
+
+    assert request(number, columns.SerializeToString()) == ingest_pb2.StreamRequest(batch=batch).SerializeToString()
+
+
+def test_a_large_message_is_what_protobuf_would_write() -> None:
+    columns = ingest_pb2.EventColumns(time=bytes(3 << 20))
+    batch = ingest_pb2.EventBatch(sequence=1, columns=columns)
+
+    assert request(1, columns.SerializeToString()) == ingest_pb2.StreamRequest(batch=batch).SerializeToString()
+
+
+def test_what_folded_events_stand_for_is_what_counts() -> None:
+    builder = ColumnsBuilder()
+    subject = builder.subject(HOME)
+    for pid in range(40):
+        builder.exec(pid + 1, subject, builder.process(pid=pid, exe="/bin/x".ljust(300, "x") + str(pid)), count=17)
+    outbox = Outbox("c", "n", max_bytes=12_000)
+    outbox.put(Step([builder.build()]))
+    tables = drain(outbox)
+
+    lost = outbox.counters.lost["QUEUE_FULL"]
+    assert outbox.counters.produced == 40 * 17 == outbox.counters.acknowledged + lost
+    assert losses(tables) == {"QUEUE_FULL": lost}
+    assert lost == 17 * (40 - events(tables)) > 0
 
 
 def test_an_empty_table_is_nothing() -> None:

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from harness.agents import Delivered, Site
 from harness.containers import Container
-from harness.load import Load
+from harness.load import Load, stampede
 from harness.sabotage import HURRIED, fatal
 
 pytestmark = pytest.mark.kernel
+
+MORE_THAN_FITS = 20_011
+"""Prime, and more events than the ring has room for."""
 
 
 def exactly(delivered: Delivered, load: Load) -> None:
@@ -104,3 +107,27 @@ def test_an_agent_that_finds_its_probes_captures_within_a_second_of_cpu_time(sit
         cpu_s = int(Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[0]) / 1e9
 
     assert cpu_s < 1
+
+
+REPORTING = {
+    "what was lost is not in the spool": fatal("agent.stream", "Sender.put", 1, "before"),
+    "it is in the spool, and nobody has noted in the kernel that it was reported": fatal(
+        "agent.capture.generation", "Generation.note_reported", 1, "before", "arguments[1]"
+    ),
+    "it is noted": fatal("agent.capture.generation", "Generation.note_reported", 1, "after", "arguments[1]"),
+}
+
+
+def test_an_overflow_is_reported_once_although_those_who_report_it_are_killed(site: Site, container: Container) -> None:
+    stampede(container, MORE_THAN_FITS)
+    for moment, fault in REPORTING.items():
+        with site.agent(source=fault) as agent:
+            words = agent.process.communicate(timeout=30)[1]
+            assert agent.process.returncode == -signal.SIGKILL, f"{moment}: {words}"
+    site.finish()
+
+    delivered = site.delivered(container.id)
+    missing = 1 + MORE_THAN_FITS + 1 - delivered.total  # the program's exec and exit
+    assert set(delivered.lost) == {"RING_FULL"}
+    # On a shared machine, others' containers may have lost events, too.
+    assert 0 < missing == delivered.lost.total() or (missing < delivered.lost.total() and delivered.others)

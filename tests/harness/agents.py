@@ -1,10 +1,12 @@
 """Real agents and a real collector that may be killed at any time, and what has arrived at the collector in the end."""
 
+import contextlib
 import signal
-import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,21 +15,14 @@ from typing import Any, Self
 
 from collector_harness import PROGRAM, Daemon
 from peerwatch.v1 import event_pb2, query_pb2
+from prometheus_client.parser import text_string_to_metric_families
 
 from harness.load import NOTHING
 from harness.world import World
 
-__all__ = ["AGENT", "Agent", "Collector", "Delivered", "Site", "free_port"]
+__all__ = ["AGENT", "Agent", "Collector", "Delivered", "Site"]
 
 AGENT = str(Path(sys.executable).with_name("peerwatch-agent"))
-
-
-def free_port() -> int:
-    """Return a port of this host that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Collector(Daemon):
@@ -101,6 +96,23 @@ class Agent:
         if self.process.poll() is None:
             self.process.kill()
         self._end()
+
+    def metrics(self, port: int) -> dict[str, float]:
+        """Return what it says of itself on a port, by name, those with labels summed up by name, too."""
+        while True:
+            assert self.process.poll() is None, "the agent ended"
+            with contextlib.suppress(ConnectionError, urllib.error.URLError):  # it does not serve them yet
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+                    families = text_string_to_metric_families(response.read().decode())
+                break
+            time.sleep(0.01)
+        values: Counter[str] = Counter()
+        for sample in (sample for family in families for sample in family.samples):
+            name = sample.name.removeprefix("peerwatch_agent_")
+            values[name] += sample.value
+            for label in sample.labels.values():
+                values[f"{name} {label}"] += sample.value
+        return values
 
     def stop(self) -> str:
         """End it in order and return its last words."""

@@ -72,8 +72,10 @@ class Capture:
         """Make whatever comes next the first of its kind, and take away what nobody has read yet."""
         current = self.probes.current
         later = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 3600 * 10**9
-        current.tell(current.overdue(later))
-        for _ in range(2):  # taken out, then free again
+        for _ in range(3):  # taken out, then free again; the first time rings may have no room for what was counted
+            while len(records := current.read()):
+                current.release(records.cursor)
+            current.tell(current.overdue(later))
             current.folds.report()
             current.folds.recycle(later)
         while len(records := current.read()):

@@ -13,7 +13,7 @@ from typing import Any, Self
 from harness.containers import Container
 from harness.rootfs import Program, compile_c
 
-__all__ = ["NOTHING", "Load", "idle"]
+__all__ = ["NOTHING", "Load", "idle", "stampede"]
 
 NOTHING = "/app/nothing"
 
@@ -71,6 +71,19 @@ print(json.dumps(counts), flush=True)
 def idle() -> Program:
     """Return a program that sleeps, in an image that has what a load executes."""
     return Program(argv=("/usr/bin/sleep", "100000"), files={NOTHING: compile_c(_SOURCE)})
+
+
+_STAMPEDE = """
+import socket, sys, time
+for number in range(int(sys.argv[1])):
+    with socket.socket() as client: client.connect_ex((f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}", 7005))
+    if number % 1000 == 999: time.sleep(0.05)
+"""
+
+
+def stampede(container: Container, number: int) -> None:
+    """Have one process connect to so many addresses, 127.0.0.0 and what follows: more than folds have places for."""
+    container.exec("/usr/bin/python3", "-c", _STAMPEDE, str(number), timeout=60)
 
 
 class Load:

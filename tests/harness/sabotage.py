@@ -1,6 +1,6 @@
 """Faults in an agent, at an exact moment: Python that runs in its process before it does."""
 
-__all__ = ["HURRIED", "fatal"]
+__all__ = ["FORGETFUL", "HURRIED", "IMPATIENT", "fatal"]
 
 HURRIED = """
 import agent.capture.folds, agent.node
@@ -8,6 +8,20 @@ agent.capture.folds.IDLE_S = agent.capture.folds.CROWDED_IDLE_S = 0
 agent.node.REPORT_NS = agent.node.RECYCLE_NS = 30_000_000
 """
 """Counts are asked for and folds used again all the time, so that these happen in a short test, too."""
+
+IMPATIENT = """
+import functools
+import agent.metrics, agent.pace, agent.stream
+agent.stream.Pace = functools.partial(agent.pace.Pace, retry_cap_s=0.3)
+agent.metrics.FRESH_S = 0
+"""
+"""A collector that is back is found at once, and metrics are as new as can be."""
+
+FORGETFUL = """
+import agent.stream
+agent.stream.Sender.__init__.__kwdefaults__["memory_bytes"] = 512 << 10
+"""
+"""What is kept in memory is bounded by half a MiB in place of 32."""
 
 _FATAL = """
 import importlib, os, signal

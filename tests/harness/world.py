@@ -1,5 +1,6 @@
 """One node's worth of containers with the pods' file beside them: where a test begins."""
 
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from harness import pods
 from harness.deployment import Deployment
 from harness.network import Network
 from harness.rootfs import Layers, Program
-from harness.session import Session
+from harness.session import CGROUPS, Session
 
 __all__ = ["World"]
 
@@ -73,6 +74,16 @@ class World:
         )
         self.deployments.append(deployment)
         return deployment.start()
+
+    def strangers(self) -> set[str]:
+        """Return the ids of other containers on this host: on a shared machine there may be some, and they are seen, too."""
+        own = {
+            each.id
+            for deployment in self.deployments
+            for replica in deployment.replicas
+            for each in replica.containers.values()
+        }
+        return {path.name for path in CGROUPS.rglob("pod*/*") if re.fullmatch("[0-9a-f]{64}", path.name)} - own
 
     def write_pods(self) -> None:
         """Bring the pods' file up to date."""

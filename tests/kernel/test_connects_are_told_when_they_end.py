@@ -48,12 +48,13 @@ def waiting(container: Container, script: str) -> Iterator[subprocess.Popen[byte
 
 
 @pytest.fixture
-def client(containers: list[Container]) -> Container:
+def client(containers: list[Container]) -> Iterator[Container]:
     """A container from whose network it takes 90 ms to know that a host is absent, until a test says otherwise."""
     _inside(containers[0], "ip", "neigh", "replace", SILENT, "lladdr", "02:00:00:00:00:01", "nud", "permanent", "dev", "eth0")
     _inside(containers[0], "ip", "route", "replace", "unreachable", "198.18.0.0/15")
     _ask_every(containers[0], milliseconds=30)
-    return containers[0]
+    yield containers[0]
+    _ask_every(containers[0], milliseconds=1000)
 
 
 def test_without_an_answer_it_is_told_once_as_under_way_and_not_before_it_has_had_time(

@@ -27,17 +27,23 @@ for _ in range(2):
 
 
 def test_after_a_pause_the_next_is_told_at_once_again(capture: Capture, containers: list[Container]) -> None:
-    script = f"import subprocess, sys\nwhile sys.stdin.read(1):\n  for _ in range(5): subprocess.run(['{NOTHING}'])"
-    with subprocess.Popen(containers[0].exec_command(PYTHON, "-uc", script), stdin=subprocess.PIPE) as running:
+    script = f"""
+import subprocess, sys
+while sys.stdin.read(1):
+    for _ in range(5): subprocess.run(['{NOTHING}'])
+    print('done', flush=True)
+"""
+    command = containers[0].exec_command(PYTHON, "-uc", script)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as running:
         assert running.stdin is not None
-        for round_ in (1, 2):
+        assert running.stdout is not None
+        for _ in range(2):
             running.stdin.write(b"x")
-            running.stdin.flush()
-            capture.until(lambda seen, round_=round_: len(seen.exits(NOTHING)) >= 5 * round_)
-            folds = capture.probes.current.folds
+            assert running.stdout.readline() == b"done\n"
+            capture.read()
             later = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + (IDLE_S + 1) * 10**9
-            folds.recycle(later)
-            folds.recycle(later)
+            for _ in range(2):  # taken out, then free
+                capture.probes.current.folds.recycle(later)
         running.stdin.close()
 
     seen = capture.until(lambda seen: len(seen.execs(NOTHING)) >= 10)

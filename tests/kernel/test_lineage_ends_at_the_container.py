@@ -126,9 +126,9 @@ def test_in_a_shared_pid_namespace_what_comes_from_outside_is_injected(
 def test_a_new_pid_namespace_hides_neither_lineage_nor_where_a_process_came_from(
     capture: Capture, containers: list[Container]
 ) -> None:
-    script = (
-        "import ctypes, os; ctypes.CDLL(None).unshare(0x20000000); os.fork() or os.execv('/usr/bin/tac', ['tac', '/dev/null'])"
-    )
+    # Its parent waits: an orphan would be the first process's child before it executes anything.
+    script = "import ctypes, os; ctypes.CDLL(None).unshare(0x20000000)\n"
+    script += "os.fork() or os.execv('/usr/bin/tac', ['tac', '/dev/null']); os.wait()"
     command = containers[0].exec_command(PYTHON, "-c", script)
     # A capability that a container's own processes lack here, as `kubectl debug --profile=sysadmin` gives it.
     command.insert(command.index("exec") + 1, "--cap=CAP_SYS_ADMIN")

@@ -1,7 +1,6 @@
 """Nobody reads, and more happens than the ring holds: what does not fit is counted, what repeats loses nothing."""
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 from harness.capture import Capture, Seen
 from harness.containers import Container
 from harness.loop import lost, read, read_until
-from harness.session import CGROUPS
 from harness.world import World
 
 from agent.capture.probes import Mode, Probes, uninstall
@@ -48,18 +46,10 @@ def arrived(seen: Seen, container: Container) -> int:
 
 def check(missing: int, reported: int, world: World) -> None:
     """What did not arrive was reported lost. On a shared machine, others' containers may have lost events, too."""
-    if strangers(world):
+    if world.strangers():
         assert 0 < missing <= reported
     else:
         assert 0 < missing == reported
-
-
-def strangers(world: World) -> set[str]:
-    """Return the ids of containers on this host that are not the tests'."""
-    own = {
-        each.id for deployment in world.deployments for replica in deployment.replicas for each in replica.containers.values()
-    }
-    return {path.name for path in CGROUPS.rglob("pod*/*") if re.fullmatch("[0-9a-f]{64}", path.name)} - own
 
 
 def begin(world: World, pins: Path, mode: Mode) -> None:
