@@ -23,7 +23,7 @@ def exactly(delivered: Delivered, load: Load, upgrades: int) -> None:
     assert delivered.events - load.events == Counter(), "more than once"
     assert {kind for kind, *_ in missing} <= {"exit"}, "lost"
     assert missing.total() <= upgrades
-    assert delivered.lost == Counter()
+    assert delivered.lost == Counter() or delivered.others, "on a shared machine others lose events, too"
     assert len(delivered.processes) == 1, "a process that lived all the time is one"
 
 

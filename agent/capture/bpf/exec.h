@@ -47,6 +47,12 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
     void *cwd = FIELD_POINTER(fs, FS_PWD + PATH_DENTRY);
     if (!cwd)
         return 0;
+    void *above = FIELD_POINTER(folder, DENTRY_D_PARENT);
+    if (!above)
+        return 0;
+    void *top = FIELD_POINTER(above, DENTRY_D_PARENT);
+    if (!top)
+        return 0;
     key->parent_start = process->parent_start;
     key->parent_pid = process->parent_pid;
     key->parent_exec_id = read_u32(parent, TASK_SELF_EXEC_ID);
@@ -56,7 +62,8 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
     key->inode = FIELD_U64(inode, INODE_I_INO);
     key->changed = FIELD_U64(inode, INODE_I_CTIME_SEC) * 1000000000ULL + FIELD_U32(inode, INODE_I_CTIME_NSEC);
     key->names = FIELD_U64(dentry, DENTRY_D_NAME_HASH) ^ (FIELD_U64(folder, DENTRY_D_NAME_HASH) << 1) ^
-                 (FIELD_U64(cwd, DENTRY_D_NAME_HASH) << 2);
+                 (FIELD_U64(cwd, DENTRY_D_NAME_HASH) << 2) ^ (FIELD_U64(above, DENTRY_D_NAME_HASH) << 3) ^
+                 (FIELD_U64(top, DENTRY_D_NAME_HASH) << 4);
     key->folder = (__u64)cwd;
     key->folder_mount = FIELD_U64(fs, FS_PWD + PATH_MNT);
     key->capabilities = process->capabilities;
@@ -139,11 +146,13 @@ int process_exec(struct raw_arguments *ctx) {
 /* exit: of what was executed, when its last thread ends. */
 int process_exit(struct raw_arguments *ctx) {
     __u32 pid = bpf_get_current_pid_tgid() >> 32;
+    void *task = (void *)bpf_get_current_task_btf();
     struct repeat *repeat = repeats.lookup(&pid);
+    if (repeat && repeat->exec_id != FIELD_U32(task, TASK_SELF_EXEC_ID))
+        repeat = 0; /* it has executed something else since, which was no repeat */
     struct image *image = repeat ? 0 : images.lookup(&pid);
     if (!repeat && !image)
         return 0;
-    void *task = (void *)bpf_get_current_task_btf();
     void *leader = FIELD_POINTER(task, TASK_GROUP_LEADER);
     void *signal = FIELD_POINTER(task, TASK_SIGNAL);
     struct scratch *scratch = scratch_of(OWN_SCRATCH);

@@ -43,11 +43,14 @@ static __always_inline void *socket_of(void *task, __u32 fd) {
     return is_socket(file) ? read_pointer(read_pointer(file, FILE_PRIVATE_DATA), SOCKET_SK) : 0;
 }
 
-/* Reads a struct sockaddr of the caller; returns whether it is an IP address with a port. */
-static __always_inline int read_user_address(struct repeat_key *key, void *address) {
+/* Reads a struct sockaddr of the caller; returns whether it is an IP address with a port. With `family`, one without a family is
+ * taken for one of that, as udp_sendmsg() does. */
+static __always_inline int read_user_address(struct repeat_key *key, void *address, __u16 family) {
     __u16 head[2] = {};
     read_user_memory(head, sizeof(head), address);
     key->port = bpf_ntohs(head[1]);
+    if (!head[0])
+        head[0] = family;
     if (head[0] == AF_INET) { /* struct sockaddr_in: family, port, address */
         key->address[10] = key->address[11] = 0xff;
         read_user_memory(&key->address[12], 4, address + 4);
@@ -97,8 +100,9 @@ int network(struct sys_exit *ctx) {
         return 0;
     __u64 cgroup_id = 0;
     struct cgroup *cgroup = 0;
+    int again = was_begun_again();
     enum membership membership = task_container(task, 0, &cgroup, &cgroup_id);
-    if (membership == UNDESCRIBED && !was_begun_again()) {
+    if (membership == UNDESCRIBED && !again) {
         begin_again_at(TAIL_NETWORK);
         syscall_tails.call(ctx, TAIL_CGROUPS);
     }
@@ -131,7 +135,7 @@ int network(struct sys_exit *ctx) {
             scratch->message = message + 1;
             if (message + 1 < MESSAGES)
                 resume = TAIL_NETWORK;
-            else
+            else if (address) /* else the socket is connected, and the others have none either */
                 count_more(COUNTER_SENDS_SKIPPED, result - MESSAGES);
         }
     }
@@ -141,7 +145,7 @@ int network(struct sys_exit *ctx) {
             /* connect() to AF_UNSPEC dissolves an association, to port 0 only asks for a source address */
             key.port = bpf_ntohs(head.destination_port);
             read_destination(key.address, &head, sock);
-        } else if (!address || !read_user_address(&key, address))
+        } else if (!address || !read_user_address(&key, address, number == NR_CONNECT || head.family != AF_INET ? 0 : AF_INET))
             key.port = 0;
     } else if (protocol == IPPROTO_TCP) {
         key.protocol = PROTOCOL_TCP;
@@ -164,7 +168,7 @@ int network(struct sys_exit *ctx) {
                     syscall_tails.call(ctx, TAIL_FIRST);
                 return 0;
             }
-            if (!read_user_address(&key, address))
+            if (!read_user_address(&key, address, 0))
                 return 0;
         }
     }

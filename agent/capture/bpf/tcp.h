@@ -200,7 +200,9 @@ static __always_inline int end_connect(struct raw_arguments *ctx, void *sock, in
     if (!attempt || !scratch)
         return 0;
     int result = RESULT_OK;
-    if (new_state == TCP_CLOSE) {
+    if (attempt->is_closed) /* by now another socket's memory, or nobody asked for its end */
+        result = RESULT_IN_PROGRESS;
+    else if (new_state == TCP_CLOSE) {
         /* tcp_done_with_error() and its forerunners set sk_err before the state. */
         __u32 error = read_u32(sock, SOCK_ERR);
         if (!error) {
@@ -241,13 +243,14 @@ int state_change(struct raw_arguments *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     int is_canary = new_state == TCP_SYN_SENT && is_loopback(key.address) && is_agent(task);
     identify_briefly(&key, task);
+    int again = was_begun_again();
     /* A process stays in its container: whoever was met before need not be asked again. */
     struct image *image = image_of(key.owner, key.pid, key.exec_id);
     __u64 cgroup_id = image ? image->process.cgroup : 0;
     if (!image) {
         struct cgroup *cgroup = 0;
         enum membership membership = task_container(task, is_canary, &cgroup, &cgroup_id);
-        if (membership == UNDESCRIBED && !was_begun_again()) {
+        if (membership == UNDESCRIBED && !again) {
             begin_again_at(TAIL_STATE);
             tails.call(ctx, TAIL_CGROUPS);
         }
