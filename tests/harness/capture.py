@@ -73,13 +73,16 @@ class Capture:
         current = self.probes.current
         later = time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 3600 * 10**9
         for _ in range(3):  # taken out, then free again; the first time rings may have no room for what was counted
-            while len(records := current.read()):
-                current.release(records.cursor)
+            self.discard()
             current.tell(current.overdue(later))
             current.folds.report()
             current.folds.recycle(later)
-        while len(records := current.read()):
-            current.release(records.cursor)
+        self.discard()
+
+    def discard(self) -> None:
+        """Take away what nobody has read yet."""
+        while len(records := self.probes.current.read()):
+            self.probes.current.release(records.cursor)
 
 
 class Seen:

@@ -89,7 +89,7 @@ def stampede(container: Container, number: int) -> None:
 class Load:
     """Runs in a container of `idle` until it is told to finish; then `events` says what it did."""
 
-    def __init__(self, container: Container, *, pause_s: float = 0.01) -> None:
+    def __init__(self, container: Container, *, pause_s: float = 0.02) -> None:
         self.events: Counter[Any] = Counter()
         self._container = container
         self._process = subprocess.Popen(

@@ -2,14 +2,17 @@
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from harness.capture import Capture
 from harness.containers import Container
-from kernel.workload import NOTHING, PYTHON, REPEAT
+from harness.world import World
+from kernel.workload import BECOME, NOTHING, PYTHON, REPEAT
 from peerwatch.columns import EventKind
 
 from agent.capture.folds import IDLE_S
+from agent.capture.probes import Probes
 from agent.capture.records import Counter
 from agent.capture.sizes import SIZES
 
@@ -86,4 +89,23 @@ def test_a_place_that_was_full_is_there_again(capture: Capture, containers: list
     assert folds.used < 0.1 * folds.size  # by others on this host
     containers[0].exec(REPEAT, "23", NOTHING)
     seen = capture.until(lambda seen: len(seen.execs(NOTHING)) >= 23)
+    assert seen.counts(EventKind.EXEC, exe=NOTHING) == [1, 22]
+
+
+def test_repeats_that_become_something_else_leave_nothing_behind(
+    world: World, containers: list[Container], own_pins: Path
+) -> None:
+    """More of them than there are places for living processes that are repeats."""
+    command = containers[0].exec_command(BECOME, str(SIZES.repeats // 2 + 101), NOTHING)
+    with Probes(own_pins) as probes:
+        capture = Capture(probes, world)
+        with subprocess.Popen(command) as one, subprocess.Popen(command) as other:
+            while one.poll() is None or other.poll() is None:
+                capture.discard()
+        assert one.returncode == other.returncode == 0
+        capture.forget()
+
+        containers[0].exec(REPEAT, "23", NOTHING)
+        seen = capture.until(lambda seen: len(seen.execs(NOTHING)) >= 23)
+
     assert seen.counts(EventKind.EXEC, exe=NOTHING) == [1, 22]

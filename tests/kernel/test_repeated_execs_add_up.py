@@ -103,19 +103,20 @@ def test_what_differs_is_another_kind(capture: Capture, containers: list[Contain
     assert sorted(counts) == [1, 1, 2, 2]
 
 
-def test_a_file_whose_folders_are_renamed_is_another(capture: Capture, containers: list[Container]) -> None:
-    script = """
-os.makedirs('/tmp/kinds/first/bin')
-shutil.copy('/app/nothing', '/tmp/kinds/first/bin/nothing')
-run(path='/tmp/kinds/first/bin/nothing')
+@pytest.mark.parametrize("folder", ["bin", "lib/x86_64/bin"])
+def test_a_file_whose_folders_are_renamed_is_another(capture: Capture, containers: list[Container], folder: str) -> None:
+    script = f"""
+os.makedirs('/tmp/kinds/first/{folder}')
+shutil.copy('/app/nothing', '/tmp/kinds/first/{folder}/nothing')
+run(path='/tmp/kinds/first/{folder}/nothing')
 os.rename('/tmp/kinds/first', '/tmp/kinds/second')
-run(path='/tmp/kinds/second/bin/nothing')
+run(path='/tmp/kinds/second/{folder}/nothing')
 """
     containers[0].exec(PYTHON, "-c", PARENT + script)
 
     seen = capture.until(lambda seen: len(_files(seen)) >= 6)
 
-    assert _files(seen) == ["/tmp/kinds/first/bin/nothing"] * 3 + ["/tmp/kinds/second/bin/nothing"] * 3
+    assert _files(seen) == [f"/tmp/kinds/{each}/{folder}/nothing" for each in ["first"] * 3 + ["second"] * 3]
 
 
 def test_in_full_every_exec_is_a_line(full_capture: Capture, containers: list[Container]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.rootfs import compile_c
 
-__all__ = ["AGAIN", "MESSAGES", "NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "VISIT", "files"]
+__all__ = ["AGAIN", "BECOME", "MESSAGES", "NOTHING", "PYTHON", "PYTHON_EXE", "REPEAT", "THREADS", "VISIT", "files"]
 
 PYTHON = "/usr/bin/python3"
 PYTHON_EXE = str(Path(PYTHON).resolve())
@@ -19,6 +19,9 @@ REPEAT = "/app/repeat"
 THREADS = "/app/threads"
 """`threads LEADER LAST`: its first thread ends with one code, 0.2 s later the other with the other code; `group` instead of a
 code for the last: it ends the process with code 5."""
+
+BECOME = "/app/become"
+"""`become NUMBER PROGRAM` executes itself so often, each time the same, and each becomes `PROGRAM WORD`, with a new word."""
 
 MESSAGES = "/app/messages"
 """`messages PORT NUMBER HOW` sends so many messages by one sendmmsg(): `apart` to 127.0.0.1, 127.0.0.2, …; `connected` without
@@ -97,6 +100,25 @@ int main(int count, char **args) {
         if (waitpid(child, 0, 0) != child) return 5;
     }
     printf("%d\n", pids[1]);
+    return 0;
+}
+""",
+    BECOME: r"""
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(int count, char **args) {
+    if (count == 1) return execl(getenv("PROGRAM"), getenv("PROGRAM"), getenv("WORD"), (char *)0);
+    char program[256], word[32], *own[] = {args[0], 0}, *environment[] = {program, word, 0};
+    snprintf(program, sizeof program, "PROGRAM=%s", args[2]);
+    for (int left = atoi(args[1]); left; left--) {
+        pid_t child;
+        snprintf(word, sizeof word, "WORD=%d-%d", getpid(), left);
+        if (posix_spawn(&child, args[0], 0, 0, own, environment) || waitpid(child, 0, 0) != child) return 125;
+    }
     return 0;
 }
 """,
