@@ -92,8 +92,8 @@ _X86_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
 
 # Numbers of the system calls that one probe tells apart (asm/unistd_64.h; asm-generic/unistd.h).
 SYSCALLS = {
-    "x86_64": {"connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "accept4": 288, "sendmmsg": 307},
-    "aarch64": {"connect": 203, "accept": 202, "sendto": 206, "sendmsg": 211, "accept4": 242, "sendmmsg": 269},
+    "x86_64": {"connect": 42, "accept": 43, "sendto": 44, "sendmsg": 46, "listen": 50, "accept4": 288, "sendmmsg": 307},
+    "aarch64": {"connect": 203, "listen": 201, "accept": 202, "sendto": 206, "sendmsg": 211, "accept4": 242, "sendmmsg": 269},
 }
 
 # v1 controllers in which runtimes put containers, by the kernel's subsystem ids; one that is built in is enough.

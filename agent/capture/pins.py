@@ -58,7 +58,7 @@ RAW_TRACEPOINTS = {
     "anchor_exit": "sched_process_exit",
     "anchor_state": "inet_sock_set_state",
 }
-SYSCALLS = ("connect", "accept", "accept4", "sendto", "sendmsg", "sendmmsg")
+SYSCALLS = ("connect", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg")
 ANCHOR_PROGRAMS = (*RAW_TRACEPOINTS, "anchor_syscall")
 TABLES = {"raw_programs": RAW_PROGRAMS, "syscall_programs": SYSCALL_PROGRAMS}
 

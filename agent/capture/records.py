@@ -132,6 +132,7 @@ FOLD = np.dtype(
         ("lifetime", "<u8"),
         ("lifetime_reported", "<u8"),
         ("id", "<u8"),
+        ("living", "<u8"),
         ("in_use", "<u4"),
         ("place", "<u4"),
         ("first", SMALL_EVENT),

@@ -137,9 +137,6 @@ with socket.socket() as other:
     assert seen.connects(7609) == [("TCP", SILENT, "IN_PROGRESS")]
 
 
-@pytest.mark.xfail(
-    reason="known gap: an error that was told and never fetched hides one of a socket in the same memory", strict=False
-)
 def test_an_error_that_nobody_fetched_hides_no_later_one(capture: Capture, client: Container) -> None:
     """The first ends behind the back of its process; the last ends within connect(), before a packet is sent."""
     script = f"""

@@ -144,7 +144,6 @@ for number in range(11):
     assert ends == [[NOTHING, str(number)] for number in range(11)]
 
 
-@pytest.mark.xfail(reason="known gap: an exit whose fold was taken out has no name", strict=False)
 def test_a_repeat_that_outlives_its_count_ends_with_name_and_container(capture: Capture, containers: list[Container]) -> None:
     script = """
 import subprocess, sys
@@ -163,7 +162,6 @@ for child in reversed(children): child.communicate()
     assert seen.exits("/usr/bin/cat", containers[0].id) == [(0, 0)] * 3
 
 
-@pytest.mark.xfail(reason="known gap: a process whose image was evicted ends untold", strict=False)
 def test_a_process_that_outlives_what_is_kept_of_processes_has_an_exit(
     full_capture: Capture, containers: list[Container]
 ) -> None:

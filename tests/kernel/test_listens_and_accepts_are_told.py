@@ -58,7 +58,6 @@ def test_a_listen_names_address_and_port_at_once(capture: Capture, containers: l
     assert seen.exe(int(seen.table.process[row])) == PYTHON_EXE
 
 
-@pytest.mark.xfail(reason="known gap: listen() without bind() chooses its port after the tracepoint", strict=False)
 def test_a_port_that_the_kernel_chose_is_named(capture: Capture, containers: list[Container]) -> None:
     script = "import socket\nwith socket.socket() as server:\n    server.listen(); print(server.getsockname()[1])"
     port = int(containers[0].exec(PYTHON, "-c", script).stdout)
@@ -68,7 +67,6 @@ def test_a_port_that_the_kernel_chose_is_named(capture: Capture, containers: lis
     assert seen.table.listens.port.tolist() == [port]
 
 
-@pytest.mark.xfail(reason="known gap: the tracepoint comes before the kernel knows whether the port can be had", strict=False)
 def test_a_listen_that_failed_is_none(capture: Capture, containers: list[Container]) -> None:
     # Two sockets may have the same name until one of them listens.
     script = """

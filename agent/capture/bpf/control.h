@@ -72,7 +72,7 @@ int control(struct request *ctx) {
             else
                 repeat_folds.delete(&fold->key.repeat);
             fold->in_use = FOLD_RETIRED;
-        } else if (operation == OPERATION_FREE && fold->in_use == FOLD_RETIRED && fold->counted == fold->reported) {
+        } else if (operation == OPERATION_FREE && fold->in_use == FOLD_RETIRED && fold->counted == fold->reported && !fold->living) {
             fold->in_use = FOLD_FREE;
             free_folds.push(&place, 0);
         }

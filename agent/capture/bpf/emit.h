@@ -22,6 +22,7 @@ struct fold {
     __u64 lifetime; /* sums of exits */
     __u64 lifetime_reported;
     __u64 id; /* of this use of the place: time of its first event */
+    __u64 living; /* processes that are described here */
     __u32 in_use;
     __u32 place; /* its own index */
     struct small_event first;
@@ -95,7 +96,7 @@ static __always_inline struct fold *emit_first(struct scratch *scratch, const ch
     }
     if (fold) {
         fold->counted = fold->reported = 0;
-        fold->lifetime = fold->lifetime_reported = 0;
+        fold->lifetime = fold->lifetime_reported = fold->living = 0;
         fold->first_time = fold->last_time = fold->id = event->time;
         fold->first.event = *event;
         bpf_probe_read_kernel(fold->first.text, SMALL_TEXT, text);

@@ -16,6 +16,22 @@ static __always_inline int is_runtime(void *task, void *parent, __u64 hierarchy,
                read_pointer(read_pointer(task, TASK_NSPROXY), NSPROXY_MNT_NS);
 }
 
+/* Levels whose names say whether a file or folder was moved. */
+#define NAMED_LEVELS 8
+
+/* Mixes the hashes that the kernel keeps of a path's names; the root is its own parent. */
+static __always_inline __u64 hash_names(void *dentry) {
+    __u64 names = 0;
+#pragma unroll
+    for (int level = 0; level < NAMED_LEVELS; level++) {
+        names = names * 31 + FIELD_U64(dentry, DENTRY_D_NAME_HASH);
+        dentry = FIELD_POINTER(dentry, DENTRY_D_PARENT);
+        if (!dentry)
+            break;
+    }
+    return names;
+}
+
 /* Writes what this exec repeats if others were like it; returns whether that can be said. */
 static __always_inline int write_exec_key(struct scratch *scratch, void *task, void *parent) {
     struct process *process = &scratch->event.process;
@@ -38,20 +54,11 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
     void *inode = FIELD_POINTER(file, FILE_F_INODE);
     if (!dentry || !inode)
         return 0;
-    void *folder = FIELD_POINTER(dentry, DENTRY_D_PARENT);
-    if (!folder)
-        return 0;
     void *fs = FIELD_POINTER(task, TASK_FS);
     if (!fs)
         return 0;
     void *cwd = FIELD_POINTER(fs, FS_PWD + PATH_DENTRY);
     if (!cwd)
-        return 0;
-    void *above = FIELD_POINTER(folder, DENTRY_D_PARENT);
-    if (!above)
-        return 0;
-    void *top = FIELD_POINTER(above, DENTRY_D_PARENT);
-    if (!top)
         return 0;
     key->parent_start = process->parent_start;
     key->parent_pid = process->parent_pid;
@@ -61,9 +68,7 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
     key->mount = FIELD_U64(file, FILE_F_PATH + PATH_MNT);
     key->inode = FIELD_U64(inode, INODE_I_INO);
     key->changed = FIELD_U64(inode, INODE_I_CTIME_SEC) * 1000000000ULL + FIELD_U32(inode, INODE_I_CTIME_NSEC);
-    key->names = FIELD_U64(dentry, DENTRY_D_NAME_HASH) ^ (FIELD_U64(folder, DENTRY_D_NAME_HASH) << 1) ^
-                 (FIELD_U64(cwd, DENTRY_D_NAME_HASH) << 2) ^ (FIELD_U64(above, DENTRY_D_NAME_HASH) << 3) ^
-                 (FIELD_U64(top, DENTRY_D_NAME_HASH) << 4);
+    key->names = hash_names(dentry) ^ (hash_names(cwd) << 1);
     key->folder = (__u64)cwd;
     key->folder_mount = FIELD_U64(fs, FS_PWD + PATH_MNT);
     key->capabilities = process->capabilities;
@@ -77,7 +82,14 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
     return 1;
 }
 
-/* Notes that a process is described by a fold; returns whether there was room. */
+/* A fold no longer describes a process. */
+static __always_inline void leave_fold(struct repeat *repeat) {
+    struct fold *fold = fold_of(repeat->fold, repeat->place);
+    if (fold)
+        __sync_fetch_and_add(&fold->living, -1ULL);
+}
+
+/* Notes that a process is described by a fold, which stays as long; returns whether there was room. */
 static __always_inline int keep_repeat(struct process *own, struct fold *fold) {
     struct repeat repeat = {
         .start = own->start,
@@ -86,7 +98,15 @@ static __always_inline int keep_repeat(struct process *own, struct fold *fold) {
         .place = fold->place,
         .exec_id = own->exec_id,
     };
-    return repeats.update(&own->pid, &repeat) == 0;
+    if (repeats.insert(&own->pid, &repeat)) { /* it was a repeat of something else before, or there is no room */
+        struct repeat *before = repeats.lookup(&own->pid);
+        if (!before)
+            return 0;
+        leave_fold(before);
+        *before = repeat;
+    }
+    __sync_fetch_and_add(&fold->living, 1);
+    return 1;
 }
 
 int process_exec(struct raw_arguments *ctx) {
@@ -147,12 +167,6 @@ int process_exec(struct raw_arguments *ctx) {
 int process_exit(struct raw_arguments *ctx) {
     __u32 pid = bpf_get_current_pid_tgid() >> 32;
     void *task = (void *)bpf_get_current_task_btf();
-    struct repeat *repeat = repeats.lookup(&pid);
-    if (repeat && repeat->exec_id != FIELD_U32(task, TASK_SELF_EXEC_ID))
-        repeat = 0; /* it has executed something else since, which was no repeat */
-    struct image *image = repeat ? 0 : images.lookup(&pid);
-    if (!repeat && !image)
-        return 0;
     void *leader = FIELD_POINTER(task, TASK_GROUP_LEADER);
     void *signal = FIELD_POINTER(task, TASK_SIGNAL);
     struct scratch *scratch = scratch_of(OWN_SCRATCH);
@@ -162,24 +176,40 @@ int process_exit(struct raw_arguments *ctx) {
     if (FIELD_U32(signal, SIGNAL_LIVE) || FIELD_U32(leader, TASK_FLAGS) & PF_FORKNOEXEC)
         return 0;
     struct event *event = &scratch->event;
-    __u64 start = repeat ? repeat->start : image->process.start;
-    __u64 begin = repeat ? repeat->image : image->process.image ? image->process.image : start;
-    __u64 now = bpf_ktime_get_boot_ns();
-    __u32 code = FIELD_U32(task, TASK_EXIT_CODE) & 0xff7f;
-    if (FIELD_U64(leader, TASK_START_BOOTTIME) != start)
-        return 0;
-    scratch->fold = repeat ? repeat->fold : image->fold;
-    scratch->place = repeat ? repeat->place : image->place;
+    __u64 start = FIELD_U64(leader, TASK_START_BOOTTIME);
+    __u64 now = bpf_ktime_get_boot_ns(), begin = now, cgroup_id = 0;
+    __u32 exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
+    struct repeat *repeat = repeats.lookup(&pid);
+    scratch->fold = 0;
+    if (repeat) {
+        leave_fold(repeat);
+        if (repeat->start == start && repeat->exec_id == exec_id) { /* else it executed another since, no repeat */
+            begin = repeat->image;
+            scratch->fold = repeat->fold;
+            scratch->place = repeat->place;
+        }
+        repeats.delete(&pid);
+    }
+    if (!scratch->fold) {
+        struct image *image = image_of(start, pid, exec_id);
+        struct cgroup *cgroup = 0;
+        if (image) {
+            begin = image->process.image ? image->process.image : start;
+            scratch->fold = image->fold;
+            scratch->place = image->place;
+        } else if (task_container(task, 0, &cgroup, &cgroup_id) != INSIDE)
+            return 0;
+        /* Else nothing is kept of it any more: only who it was is told. */
+    }
     __builtin_memset(event, 0, sizeof(*event));
     event->kind = KIND_EXIT;
     event->time = now;
     event->lifetime = now - begin;
-    event->code = code;
+    event->code = FIELD_U32(task, TASK_EXIT_CODE) & 0xff7f;
     event->process.pid = pid;
     event->process.start = start;
-    event->process.exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
-    if (repeat)
-        repeats.delete(&pid);
+    event->process.cgroup = cgroup_id;
+    event->process.exec_id = exec_id;
     scratch->is_foldable = scratch->resume = 0;
 #ifdef FOLDING
     if (scratch->fold) {
@@ -188,7 +218,7 @@ int process_exit(struct raw_arguments *ctx) {
         key->owner = scratch->fold;
         key->pid = scratch->place;
         key->kind = KIND_EXIT;
-        key->code = code;
+        key->code = event->code;
         struct fold *fold = known_fold(scratch, KIND_EXIT);
         if (fold) {
             count_in(fold, now, event->lifetime);

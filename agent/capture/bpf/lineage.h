@@ -60,9 +60,11 @@ static __always_inline void find_lineage(struct scratch *scratch, struct cgroup 
     char *text = 0;
     struct process *known =
         known_process(process->parent_start, process->parent_pid, read_u32(parent, TASK_SELF_EXEC_ID), &text);
-    if (!known || known->flags & FLAG_LINEAGE_CUT)
+    if (!known)
         return;
     process->flags |= known->flags & FLAG_INJECTED;
+    if (known->flags & FLAG_LINEAGE_CUT)
+        return;
     scratch->lineage_exe = known->exe_length; /* all lengths together are at most SMALL_TEXT */
     scratch->lineage_begin = known->exe_length + known->script_length;
     scratch->lineage_length = known->ancestors_length;

@@ -73,6 +73,8 @@ static __always_inline int is_accept(struct sys_exit *ctx) {
 /* Sorts out most calls: what TCP's own probe tells, and what has no address because the socket is connected. */
 int exit_network(struct sys_exit *ctx) {
     __s64 result = ctx->result;
+    if (ctx->number == NR_LISTEN && result)
+        return 0;
     if (ctx->number == NR_CONNECT ? result && !is_refusal(-result) : result < 0 && !is_refusal(-result) && result != -ECONNREFUSED)
         return 0;
     if (ctx->number == NR_SENDTO || ctx->number == NR_SENDMSG) {
@@ -149,7 +151,12 @@ int network(struct sys_exit *ctx) {
             key.port = 0;
     } else if (protocol == IPPROTO_TCP) {
         key.protocol = PROTOCOL_TCP;
-        if (is_accept(ctx)) {
+        if (number == NR_LISTEN) {
+            key.kind = KIND_LISTEN;
+            key.result = RESULT_NONE;
+            key.port = head.port;
+            read_source(key.address, &head, sock);
+        } else if (is_accept(ctx)) {
             key.kind = KIND_ACCEPT;
             key.result = RESULT_NONE;
             key.port = head.port;
@@ -158,9 +165,15 @@ int network(struct sys_exit *ctx) {
             return 0; /* the end of a connect that began in an earlier call, or one by sendto() */
         else {
             __u64 socket = (__u64)sock;
-            if (told.lookup(&socket)) {
+            int has_address = read_user_address(&key, address, 0);
+            struct repeat_key *before = told.lookup(&socket);
+            if (before) { /* the same connect, or an error that nobody asked for, of a socket in the same memory */
+                int is_same = before->owner == key.owner && before->pid == key.pid && before->port == key.port &&
+                              *(__u64 *)before->address == *(__u64 *)key.address &&
+                              *(__u64 *)&before->address[8] == *(__u64 *)&key.address[8];
                 told.delete(&socket);
-                return 0;
+                if (is_same)
+                    return 0;
             }
             struct attempt *attempt = find_attempt(socket);
             if (attempt) { /* it began, and gave up within the call */
@@ -168,7 +181,7 @@ int network(struct sys_exit *ctx) {
                     syscall_tails.call(ctx, TAIL_FIRST);
                 return 0;
             }
-            if (!read_user_address(&key, address, 0))
+            if (!has_address)
                 return 0;
         }
     }

@@ -69,7 +69,7 @@ static __always_inline void give_place_back(struct attempt *attempt) {
 }
 
 /* Sockets whose attempt ended with an error that connect() may return, too. */
-BPF_TABLE("lru_hash", __u64, __u64, told, 256);
+BPF_TABLE("lru_hash", __u64, struct repeat_key, told, 256);
 
 static __always_inline int result_of(__s64 error) {
     switch (error) {
@@ -212,7 +212,7 @@ static __always_inline int end_connect(struct raw_arguments *ctx, void *sock, in
         result = result_of(error);
         if (result >= RESULT_UNREACHABLE) {
             __u64 socket = (__u64)sock;
-            told.update(&socket, &attempt->time);
+            told.update(&socket, &attempt->key);
         }
     }
     if (end_attempt(scratch, attempt, result))
@@ -226,22 +226,17 @@ int state_change(struct raw_arguments *ctx) {
     __u64 socket = (__u64)sock;
     if (new_state == TCP_ESTABLISHED || new_state == TCP_CLOSE)
         return end_connect(ctx, sock, new_state);
-    if (old_state != TCP_CLOSE || (new_state != TCP_SYN_SENT && new_state != TCP_LISTEN))
+    if (old_state != TCP_CLOSE || new_state != TCP_SYN_SENT)
         return 0;
     struct socket_head head = {};
     struct repeat_key key = {};
-    key.kind = new_state == TCP_LISTEN ? KIND_LISTEN : KIND_CONNECT;
+    key.kind = KIND_CONNECT;
     key.protocol = PROTOCOL_TCP;
     read_head(&head, sock);
-    if (new_state == TCP_LISTEN) {
-        key.port = head.port;
-        read_source(key.address, &head, sock);
-    } else {
-        key.port = bpf_ntohs(head.destination_port);
-        read_destination(key.address, &head, sock);
-    }
+    key.port = bpf_ntohs(head.destination_port);
+    read_destination(key.address, &head, sock);
     void *task = (void *)bpf_get_current_task_btf();
-    int is_canary = new_state == TCP_SYN_SENT && is_loopback(key.address) && is_agent(task);
+    int is_canary = is_loopback(key.address) && is_agent(task);
     identify_briefly(&key, task);
     int again = was_begun_again();
     /* A process stays in its container: whoever was met before need not be asked again. */
@@ -265,34 +260,32 @@ int state_change(struct raw_arguments *ctx) {
     if (!scratch)
         return 0;
     __u64 now = bpf_ktime_get_boot_ns();
-    if (new_state == TCP_SYN_SENT) {
-        struct attempt *before = find_attempt(socket);
-        if (before && end_attempt(scratch, before, RESULT_IN_PROGRESS)) {
-            /* It was closed and nobody asked for its end. After that, this is begun again. */
-            scratch->resume = TAIL_STATE;
-            tails.call(ctx, TAIL_FIRST);
-            return 0;
-        }
-        struct attempt *attempt = take_place(socket);
-        if (attempt) {
-            attempt->time = now;
-            attempt->cgroup = cgroup_id;
-            attempt->key = key;
-            attempt->is_closed = 0;
-            attempt->is_canary = is_canary;
-            attempt->socket = socket;
-            count(COUNTER_STARTED);
-            if (image)
-                return 0;
-            /* What ends elsewhere needs an image: only here is its process the current one. */
-            write_event(scratch, &key, cgroup_id, now, is_canary);
-            scratch->event.kind = KIND_NONE;
-            tails.call(ctx, TAIL_FIRST);
-            return 0;
-        }
-        count(COUNTER_ATTEMPTS_FULL);
-        key.result = RESULT_IN_PROGRESS;
+    struct attempt *before = find_attempt(socket);
+    if (before && end_attempt(scratch, before, RESULT_IN_PROGRESS)) {
+        /* It was closed and nobody asked for its end. After that, this is begun again. */
+        scratch->resume = TAIL_STATE;
+        tails.call(ctx, TAIL_FIRST);
+        return 0;
     }
+    struct attempt *attempt = take_place(socket);
+    if (attempt) {
+        attempt->time = now;
+        attempt->cgroup = cgroup_id;
+        attempt->key = key;
+        attempt->is_closed = 0;
+        attempt->is_canary = is_canary;
+        attempt->socket = socket;
+        count(COUNTER_STARTED);
+        if (image)
+            return 0;
+        /* What ends elsewhere needs an image: only here is its process the current one. */
+        write_event(scratch, &key, cgroup_id, now, is_canary);
+        scratch->event.kind = KIND_NONE;
+        tails.call(ctx, TAIL_FIRST);
+        return 0;
+    }
+    count(COUNTER_ATTEMPTS_FULL);
+    key.result = RESULT_IN_PROGRESS;
     write_event(scratch, &key, cgroup_id, now, is_canary);
     if (!count_repeat(scratch))
         tails.call(ctx, TAIL_FIRST);
