@@ -15,15 +15,10 @@ from harness.sabotage import FORGETFUL, IMPATIENT
 from harness.session import run
 from peerwatch.columns import EventColumns
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.xfail(
-        reason="not settled: on a busy machine some connects are told IN_PROGRESS instead of their end", strict=False
-    ),
-]
+pytestmark = pytest.mark.kernel
 
-MANY, MORE_THAN_ROOM = 50_021, 20_011
-"""Primes. An event of a stampede takes 57 bytes."""
+MANY = 50_021
+"""Prime, as all numbers of events here. One of a stampede takes 57 bytes."""
 
 
 def numbers(table: EventColumns) -> list[int]:
@@ -58,37 +53,37 @@ def test_fifty_thousand_events_come_once_and_in_order_after_an_outage(site: Site
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    run("mount", "-t", "tmpfs", "-o", "size=256k,mode=0700", "none", str(disk))
+    run("mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", str(disk))
     yield disk
     run("umount", "-l", str(disk))
 
 
 @pytest.mark.parametrize(
-    ("options", "fault", "reasons"),
+    ("number", "options", "fault", "reasons"),
     [
-        ([], "", set()),
-        ([], FORGETFUL, {"QUEUE_FULL"}),
-        (["--spool-size", "1"], "", {"SPOOL_FULL"}),
+        (5_003, [], "", set()),
+        (20_011, [], FORGETFUL, {"QUEUE_FULL"}),
+        (20_011, ["--spool-size", "1"], "", {"SPOOL_FULL"}),
     ],
     ids=["the disk is full", "disk and memory are full", "the spool may not be larger"],
 )
 def test_what_finds_no_room_is_reported_lost_and_the_rest_comes(
-    site: Site, container: Container, small_disk: Path, options: list[str], fault: str, reasons: set[str]
+    site: Site, container: Container, small_disk: Path, number: int, options: list[str], fault: str, reasons: set[str]
 ) -> None:
     port = free_port()
     spool = [] if options else ["--spool", str(small_disk)]
     site.collector.end(signal.SIGKILL)
     with site.agent(*options, *spool, "--metrics", f"127.0.0.1:{port}", source=IMPATIENT + fault) as agent:
         agent.until("capturing on node")
-        stampede(container, MORE_THAN_ROOM)
-        eventually(lambda: agent.metrics(port)["events_total CONNECT"] >= MORE_THAN_ROOM)
+        stampede(container, number)
+        eventually(lambda: agent.metrics(port)["events_total CONNECT"] >= number)
         site.collector.start()
         eventually(lambda: agent.metrics(port)["held_events collector"] == 0)
         agent.stop()
     delivered = site.delivered(container.id)
 
-    assert set(delivered.lost) == reasons
-    missing = 1 + MORE_THAN_ROOM + 1 - delivered.total  # the program's exec and exit
+    assert set(delivered.lost) == reasons or (set(delivered.lost) > reasons and delivered.others)
+    missing = 1 + number + 1 - delivered.total  # the program's exec and exit
     assert bool(reasons) == (missing > 0)
     # On a shared machine, others' containers may have lost events, too.
     assert missing == delivered.lost.total() or (missing < delivered.lost.total() and delivered.others)

@@ -77,7 +77,7 @@ _STAMPEDE = """
 import socket, sys, time
 for number in range(int(sys.argv[1])):
     with socket.socket() as client: client.connect_ex((f"127.{number >> 16}.{number >> 8 & 255}.{number & 255}", 7005))
-    if number % 1000 == 999: time.sleep(0.05)
+    if number % 1000 == 999: time.sleep(0.02)
 """
 
 
