@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from peerwatch.columns import (
+    PARTS,
     Accepts,
     ColumnsBuilder,
     Connects,
@@ -17,6 +18,7 @@ from peerwatch.columns import (
     Execs,
     Exits,
     Listens,
+    Part,
     Processes,
 )
 from peerwatch.subjects import Subject
@@ -43,28 +45,13 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
     time = records["time"].astype(np.int64) + wall
     order = np.argsort(time, kind="stable")
     kind = records["kind"][order]
-    rows = {each: order[kind == each] for each in EventKind}
+    own: dict[str, Any] = {}
+    for number, make in _PARTS.items():
+        rows = order[kind == number]
+        if len(rows):
+            own[PARTS[number].name] = make(records, rows, wall)
     return replace(
-        table,
-        processes=processes,
-        time=time[order],
-        kind=kind,
-        subject=subject[order],
-        process=process[order],
-        execs=Execs(*_repeats(records, rows[EventKind.EXEC], wall)),
-        connects=Connects(
-            **_endpoint(records, rows[EventKind.CONNECT]),
-            result=records["result"][rows[EventKind.CONNECT]],
-            **_repeated(records, rows[EventKind.CONNECT], wall),
-            peer=np.zeros(len(rows[EventKind.CONNECT]), np.uint32),
-        ),
-        exits=_exits(records, rows[EventKind.EXIT], wall),
-        listens=Listens(**_endpoint(records, rows[EventKind.LISTEN])),
-        accepts=Accepts(
-            **_endpoint(records, rows[EventKind.ACCEPT]),
-            **_repeated(records, rows[EventKind.ACCEPT], wall),
-            peer=np.zeros(len(rows[EventKind.ACCEPT]), np.uint32),
-        ),
+        table, processes=processes, time=time[order], kind=kind, subject=subject[order], process=process[order], **own
     )
 
 
@@ -78,22 +65,15 @@ class _Records:
     def __getitem__(self, field: str) -> Array:
         found = self._joined.get(field)
         if found is None:
-            empty = np.empty((0, 16) if field == "address" else 0, np.uint8 if field in _BYTES else np.uint64)
-            found = np.concatenate([part[field] for part in self.parts]) if self.parts else empty
-            self._joined[field] = found
+            found = self._joined[field] = np.concatenate([part[field] for part in self.parts])
         return found
 
 
-_BYTES = {"address", "kind", "protocol", "result"}
-
-
-def _repeats(records: _Records, rows: Array, wall: int) -> tuple[Array, Array]:
-    return records["count"][rows].astype(np.uint32), records["last_time"][rows].astype(np.int64) + wall
-
-
 def _repeated(records: _Records, rows: Array, wall: int) -> dict[str, Array]:
-    count, last_time = _repeats(records, rows, wall)
-    return {"count": count, "last_time": last_time}
+    return {
+        "count": records["count"][rows].astype(np.uint32),
+        "last_time": records["last_time"][rows].astype(np.int64) + wall,
+    }
 
 
 def _endpoint(records: _Records, rows: Array) -> dict[str, Array]:
@@ -102,6 +82,19 @@ def _endpoint(records: _Records, rows: Array) -> dict[str, Array]:
         "address": records["address"][rows],
         "port": records["port"][rows].astype(np.uint16),
     }
+
+
+def _execs(records: _Records, rows: Array, wall: int) -> Execs:
+    return Execs(**_repeated(records, rows, wall))
+
+
+def _connects(records: _Records, rows: Array, wall: int) -> Connects:
+    return Connects(
+        **_endpoint(records, rows),
+        result=records["result"][rows],
+        **_repeated(records, rows, wall),
+        peer=np.zeros(len(rows), np.uint32),
+    )
 
 
 def _exits(records: _Records, rows: Array, wall: int) -> Exits:
@@ -114,21 +107,40 @@ def _exits(records: _Records, rows: Array, wall: int) -> Exits:
     )
 
 
+def _listens(records: _Records, rows: Array, _wall: int) -> Listens:
+    return Listens(**_endpoint(records, rows))
+
+
+def _accepts(records: _Records, rows: Array, wall: int) -> Accepts:
+    return Accepts(**_endpoint(records, rows), **_repeated(records, rows, wall), peer=np.zeros(len(rows), np.uint32))
+
+
+_PARTS: dict[EventKind, Callable[[_Records, Array, int], Part]] = {
+    EventKind.EXEC: _execs,
+    EventKind.CONNECT: _connects,
+    EventKind.EXIT: _exits,
+    EventKind.LISTEN: _listens,
+    EventKind.ACCEPT: _accepts,
+}
+
+
 def _subjects(records: _Records, builder: ColumnsBuilder, subject_of: Callable[[int], Subject]) -> npt.NDArray[np.uint32]:
     keys, inverse = np.unique(records["cgroup"], return_inverse=True)
     return np.array([builder.subject(subject_of(int(key))) for key in keys], np.uint32)[inverse]
 
 
-_TEXTS = ("exe", "script", "ancestors", "cwd", "args")
+_LENGTHS = ("exe_length", "script_length", "ancestors_length", "cwd_length", "args_length")
 _IDENTITY = ("image", "start", "pid", "uid", "flags", "exec_id")
 
 
 def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> tuple[npt.NDArray[np.uint32], Processes]:
     """Return each record's process, and these processes; what a process image repeats, connects above all, is there once."""
-    lengths = np.stack([records[f"{name}_length"] for name in _TEXTS]).astype(np.int64)
+    lengths = np.stack([records[name] for name in _LENGTHS]).astype(np.int64)
     # An image is what has the same pid, start and time of exec; the user may change within one, and long texts may be cut.
-    parts = [records[name].astype(np.uint64) for name in _IDENTITY]
-    first, process = _distinct([*parts, lengths.sum(axis=0).astype(np.uint64)])
+    identity = np.stack(
+        [*(records[name].astype(np.uint64) for name in _IDENTITY), lengths.sum(axis=0).astype(np.uint64)], axis=1
+    )
+    first, process = _distinct(identity)
     words = _words(records, first, lengths[:, first], builder, start_wall)
     exe, script, cwd, ancestors, ancestor_ids, parent_exe, args = words
     return process, Processes(
@@ -156,18 +168,18 @@ def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> t
 _KNOWN_FLAGS = np.uint32(0xBFFFFFFF)
 """All but FLAG_LINEAGE_CUT, which is a note of the probes to themselves."""
 
-_MIX = np.uint64(0x9E3779B97F4A7C15)
-"""2**64 divided by the golden ratio: multiplicative hashing (Knuth, The Art of Computer Programming, 6.4)."""
+_FACTORS = np.cumprod(np.full(1024, 0x9E3779B97F4A7C15, np.uint64), dtype=np.uint64)
+"""Powers of 2**64 divided by the golden ratio, all odd, one for each word of a row: a hash that is a polynomial of the row
+(Knuth, The Art of Computer Programming, 6.4). A long text and its lengths take 1,009 words."""
 
 
-def _distinct(columns: list[npt.NDArray[np.uint64]]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
-    """Return a row of each distinct combination, and for each row which combination it has."""
-    key = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
-        key = (key ^ column) * _MIX
-        key ^= key >> np.uint64(29)
+def _distinct(rows: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
+    """Return which rows of a matrix are the first of their kind, and for each row of which kind it is."""
+    key = ((rows ^ (rows >> np.uint64(32))) * _FACTORS[: rows.shape[1]]).sum(axis=1)
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    if any((column[first][inverse] != column).any() for column in columns):  # two, one key: 64 bits make that a curiosity
+    if (
+        len(first) < len(key) and (rows[first[inverse]] != rows).any()
+    ):  # two, one key: all count as different, which is true enough
         first = inverse = np.arange(len(key))
     return first, inverse.astype(np.uint32)
 
@@ -190,13 +202,13 @@ def _words(
     return list(found.T)
 
 
-def _numbers(texts: Array, rows: Array, lengths: npt.NDArray[np.int64]) -> list[npt.NDArray[np.uint64]]:
-    """Return texts and the lengths of their parts as columns of numbers; what is behind a text is left out."""
+def _numbers(texts: Array, rows: Array, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Return texts and the lengths of their parts as rows of numbers; what is behind a text is left out."""
     total = lengths.sum(axis=0)
     width = -(-int(total.max(initial=1)) // 8) * 8
     text = texts[rows, :width]
     text[np.arange(width) >= total[:, None]] = 0
-    return [*np.ascontiguousarray(text).view(np.uint64).T, *lengths.astype(np.uint64)]
+    return np.concatenate([np.ascontiguousarray(text).view(np.uint64), lengths.T.astype(np.uint64)], axis=1)
 
 
 def _take_apart(text: bytes, ends: list[int], builder: ColumnsBuilder, start_wall: int) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ class Pace:
     keepalive_timeout_s: float = 10.0
     """How long the answer to a probe may take."""
 
-    tick_s: float = 1.0
+    tick_s: float = 2.0
     """How often is looked at what only time makes due."""
 
     resend_bytes_per_s: float = 8 << 20

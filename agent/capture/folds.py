@@ -38,7 +38,6 @@ class Folds:
         """`table` and `control` are descriptors of map and program; both stay the caller's, the mapping does not need them."""
         self._folds = map_table(table, fold, number)
         self._control = control
-        self._retired: npt.NDArray[np.intp] = np.empty(0, np.intp)
 
     def close(self) -> None:
         """Unmap."""
@@ -47,7 +46,7 @@ class Folds:
     @property
     def used(self) -> int:
         """How many places are in use."""
-        return int(np.count_nonzero(self._folds["in_use"]))
+        return len(self._places())
 
     @property
     def size(self) -> int:
@@ -56,8 +55,8 @@ class Folds:
 
     def report(self) -> int:
         """Have all that was counted handed over, the oldest first; return how many folds had news."""
-        counted = self._folds["counted"] != self._folds["reported"]
-        places = np.flatnonzero(counted & (self._folds["in_use"] != FoldUse.FREE))
+        places = self._places()
+        places = places[self._folds["counted"][places] != self._folds["reported"][places]]
         if len(places):
             self._operate(Operation.REPORT, places[np.argsort(self._folds["first_time"][places])])
         return len(places)
@@ -68,17 +67,20 @@ class Folds:
         Args:
             now: boot clock, ns.
         """
-        in_use = self._folds["in_use"]
-        if len(self._retired) or (in_use == FoldUse.RETIRED).any():  # by this agent, or by one before it
+        places = self._places()
+        if (self._folds["in_use"][places] == FoldUse.RETIRED).any():  # by this agent, or by one before it
             # A probe that found one of them before may still be counting; whatever it counted is reported first.
             await_grace_period()
             self.report()
-            self._operate(Operation.FREE, np.flatnonzero(in_use == FoldUse.RETIRED))
-        used = np.count_nonzero(in_use)
-        idle = (CROWDED_IDLE_S if used > CROWDED * len(in_use) else IDLE_S) * 10**9
-        old = (in_use == FoldUse.IN_USE) & (self._folds["last_time"] + np.uint64(idle) < np.uint64(now))
-        self._retired = np.flatnonzero(old & (self._folds["counted"] == self._folds["reported"]))
-        self._operate(Operation.RETIRE, self._retired)
+            self._operate(Operation.FREE, places[self._folds["in_use"][places] == FoldUse.RETIRED])
+        idle = (CROWDED_IDLE_S if len(places) > CROWDED * self.size else IDLE_S) * 10**9
+        old = self._folds["last_time"][places] + np.uint64(idle) < np.uint64(now)
+        old &= self._folds["counted"][places] == self._folds["reported"][places]
+        self._operate(Operation.RETIRE, places[old & (self._folds["in_use"][places] == FoldUse.IN_USE)])
+
+    def _places(self) -> npt.NDArray[np.intp]:
+        """Return which places are in use; to look at all of the others would be most of what an idle agent does."""
+        return np.flatnonzero(self._folds["in_use"])
 
     def _operate(self, operation: Operation, places: npt.NDArray[Any]) -> None:
         for chunk in _chunks(places):

@@ -85,7 +85,9 @@ class Generation:
         self._descriptors = {name: open_pin(pins / name) for name in (*MAPS, "control", "tell")}
         layout = json.loads((lookup(self._descriptors["layout"], bytes(4), LAYOUT_BYTES) or b"").rstrip(b"\0"))
         self._cgroup = _dtype(layout["cgroup"])
-        self._counters: list[str] = layout["counters"]
+        names: list[str] = layout["counters"]
+        self._counters = len(names)
+        self._places = {counter: names.index(counter.name) if counter.name in names else None for counter in Counter}
         self._rings = {
             name: Ring(self._descriptors.pop(name), size, _dtype(layout[record]))
             for name, record, size in zip(("small_events", "long_events"), ("small", "long"), layout["sizes"], strict=True)
@@ -110,6 +112,11 @@ class Generation:
     def descriptors(self) -> list[int]:
         """File descriptors that become readable when there is something to read."""
         return [ring.descriptor for ring in self._rings.values()]
+
+    @property
+    def unread(self) -> bool:
+        """Whether the rings hold something that was not read."""
+        return any(ring.unread for ring in self._rings.values())
 
     @property
     def torn(self) -> int:
@@ -158,10 +165,10 @@ class Generation:
 
     def counters(self) -> dict[Counter, int]:
         """Return what the kernel side counted since these probes were loaded, over all CPUs."""
-        value = lookup(self._descriptors["counters"], bytes(4), 8 * len(self._counters) * possible_cpus()) or b""
-        totals = np.frombuffer(value, np.uint64).reshape(-1, len(self._counters)).sum(axis=0)
-        known = dict(zip(self._counters, totals.tolist(), strict=True))
-        return {counter: known.get(counter.name, 0) for counter in Counter}
+        value = lookup(self._descriptors["counters"], bytes(4), 8 * self._counters * possible_cpus()) or b""
+        totals = np.frombuffer(value, np.uint64).reshape(-1, self._counters).sum(axis=0)
+        known = totals.tolist()
+        return {counter: 0 if place is None else known[place] for counter, place in self._places.items()}
 
     def overdue(self, before: int) -> list[tuple[int, int, int]]:
         """Return place, socket and time of the TCP connects that began before a time (boot clock, ns) and have no end yet."""

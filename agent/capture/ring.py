@@ -71,6 +71,11 @@ class Ring:
         """How many bytes are in the ring: not read, or read and not released."""
         return int(self._end[0]) - int(self._released[0])
 
+    @property
+    def unread(self) -> bool:
+        """Whether it holds something that was not read."""
+        return int(self._end[0]) != self.position
+
     def read(self, most: int) -> npt.NDArray[Any]:
         """Return up to `most` records in the order in which probes reserved them, after those read before."""
         begin = self.position

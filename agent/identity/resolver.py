@@ -164,7 +164,8 @@ class Resolver:
             known[:] = True
         if known.any():
             subjects = [subject or named for subject, named in zip(found, table.subjects, strict=True)]
-            out.ready.append(replace(table.take(np.flatnonzero(known)), subjects=subjects))
+            ready = table if known.all() else table.take(np.flatnonzero(known))
+            out.ready.append(replace(ready, subjects=subjects))
             if waiting.number is not None:
                 out.settled.append(waiting.number)
                 waiting.number = None

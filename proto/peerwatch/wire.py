@@ -135,6 +135,8 @@ def decode(message: ingest_pb2.EventColumns) -> EventColumns:
 
 def _fill(message: Any, part: Any, defaults: dict[str, Default]) -> None:  # noqa: ANN401 — any part and its message
     """Write a part's columns; one that holds nothing but its default stays empty."""
+    if not len(part):
+        return
     columns = {column.name: getattr(part, column.name) for column in columns_of(type(part))}
     for column in columns_of(type(part)):
         array = columns[column.name]

@@ -61,7 +61,7 @@ class _Generation:
         records = np.zeros(3, SMALL_EVENT)
         records["kind"], records["count"], records["cgroup"] = Kind.EXEC, [1, 5, 1], [1, UNREADABLE, 2]
         self._left = [records]
-        self.boot_offset, self.torn, self.released = WALL, 0, [dict[str, int]()]
+        self.boot_offset, self.torn, self.unread, self.released = WALL, 0, False, [dict[str, int]()]
         self.folds = SimpleNamespace(report=lambda: 0, recycle=lambda _: None)
 
     def read(self) -> Records:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from peerwatch.columns.kinds import NOT_RECORDED, EventKind, Peer
-from peerwatch.columns.parts import PARTS, AncestorIds, Processes, StringLists, columns_of
+from peerwatch.columns.parts import PARTS, AncestorIds, Processes, Rows, StringLists, columns_of, empty
 from peerwatch.columns.table import EventColumns, join
 from peerwatch.subjects import Subject
 
@@ -197,7 +197,7 @@ class ColumnsBuilder:
             ),
             "subjects": list(self._subjects),
             "peers": list(self._peers),
-            "processes": Processes(**_columns(Processes, list(self._processes))),
+            "processes": _part(Processes, list(self._processes)),
         }
 
     def _add(self, time: int, kind: EventKind, subject: int, process: int, row: tuple[Any, ...]) -> None:
@@ -207,7 +207,7 @@ class ColumnsBuilder:
 
 def _table(added: _Events, dictionaries: dict[str, Any]) -> EventColumns:
     events = np.array(added.events, np.int64).reshape(-1, 4).T
-    parts: dict[str, Any] = {part.name: part.of(**_columns(part.of, added.parts[kind])) for kind, part in PARTS.items()}
+    parts: dict[str, Any] = {part.name: _part(part.of, added.parts[kind]) for kind, part in PARTS.items()}
     return EventColumns(
         time=events[0].copy(),
         kind=events[1].astype(np.uint8),
@@ -218,10 +218,13 @@ def _table(added: _Events, dictionaries: dict[str, Any]) -> EventColumns:
     )
 
 
-def _columns(part: type, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
-    columns = columns_of(part)
-    values = zip(*rows, strict=True) if rows else [()] * len(columns)
-    return {column.name: column.array(each) for column, each in zip(columns, values, strict=True)}
+_Rows = TypeVar("_Rows", bound=Rows)  # Python 3.11 has no type parameter lists
+
+
+def _part(of: type[_Rows], rows: list[tuple[Any, ...]]) -> _Rows:
+    if not rows:
+        return empty(of)
+    return of(**{column.name: column.array(each) for column, each in zip(columns_of(of), zip(*rows, strict=True), strict=True)})
 
 
 def _offsets(lengths: "map[int]") -> "np.ndarray[Any, np.dtype[np.uint32]]":

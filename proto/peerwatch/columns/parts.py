@@ -7,7 +7,7 @@ new field is one line here.
 
 import enum
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Self, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, NamedTuple, Self, TypeAlias, TypeVar, cast, get_args, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ __all__ = [
     "Rows",
     "StringLists",
     "columns_of",
+    "empty",
 ]
 
 ADDRESS_BYTES = 16
@@ -74,6 +75,14 @@ class Column:
 def columns_of(part: type) -> tuple[Column, ...]:
     """Return the columns of a part's class in the order of its fields."""
     return _COLUMNS[part]
+
+
+_Rows = TypeVar("_Rows", bound="Rows")  # Python 3.11 has no type parameter lists
+
+
+def empty(part: type[_Rows]) -> _Rows:
+    """Return a part without rows; all have the same one, since nothing of it can be changed."""
+    return cast("_Rows", _EMPTY[part])
 
 
 def _column(name: str, hint: Any) -> Column:  # noqa: ANN401 — the annotation of a field, which has no type of its own
@@ -251,6 +260,12 @@ class AncestorIds:
 _COLUMNS: dict[type, tuple[Column, ...]] = {
     each: tuple(_column(name, hint) for name, hint in get_type_hints(each, include_extras=True).items())
     for each in (Processes, AncestorIds, *(part.of for part in PARTS.values()))
+}
+
+
+_EMPTY: dict[type, Rows] = {
+    part: part(**{column.name: column.array(()) for column in _COLUMNS[part]})
+    for part in (Processes, *(each.of for each in PARTS.values()))
 }
 
 

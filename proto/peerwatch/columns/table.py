@@ -23,6 +23,7 @@ from peerwatch.columns.parts import (
     Rows,
     StringLists,
     columns_of,
+    empty,
 )
 from peerwatch.subjects import Subject
 
@@ -78,22 +79,24 @@ class EventColumns:
     def places(self) -> I64:
         """Return for each row which one of its kind it is: its row in `part(kind)`."""
         places = np.zeros(len(self), np.int64)
-        for kind in PARTS:
+        for kind in self._kinds():
             rows = self.rows_of(kind)
             places[rows] = np.arange(len(rows))
         return places
 
+    def _kinds(self) -> list[EventKind]:
+        """Return the kinds that there are."""
+        return [kind for kind, part in PARTS.items() if len(getattr(self, part.name))]
+
     def counts(self) -> I64:
         """Return for each row how many events it stands for; a loss, which says what is missing, for none."""
         counts = np.ones(len(self), np.int64)
-        counts[self.kind == EventKind.LOSS] = 0
-        for kind, count in (
-            (EventKind.EXEC, self.execs.count),
-            (EventKind.CONNECT, self.connects.count),
-            (EventKind.EXIT, self.exits.count),
-            (EventKind.ACCEPT, self.accepts.count),
-        ):
-            counts[self.kind == kind] = np.maximum(count, 1)  # whoever writes 0 has seen one: a row stands for something
+        for kind in self._kinds():
+            part = self.part(kind)
+            if isinstance(part, Losses):
+                counts[self.kind == kind] = 0
+            elif not isinstance(part, Listens):
+                counts[self.kind == kind] = np.maximum(part.count, 1)  # who writes 0 has seen one: a row stands for something
         return counts
 
     def flagged(self, flag: ProcessFlag) -> npt.NDArray[np.bool_]:
@@ -106,8 +109,10 @@ class EventColumns:
         """Return a table of these rows in this order; dictionaries are kept whole."""
         kind = self.kind[rows]
         taken = self.places()[rows]
+        present = self._kinds()
         parts: dict[str, Any] = {
-            part.name: getattr(self, part.name).take(taken[kind == number]) for number, part in PARTS.items()
+            part.name: self.part(number).take(taken[kind == number]) if number in present else empty(part.of)
+            for number, part in PARTS.items()
         }
         return type(self)(
             strings=self.strings,
@@ -270,11 +275,10 @@ def _refer(part: _Part, new: dict[Refers, U32]) -> _Part:
 
 def _stack(of: type[_Part], parts: Sequence[_Part]) -> _Part:
     """Return all rows of these parts, one after the other."""
-    columns: dict[str, Any] = {}
-    for column in columns_of(of):
-        empty = column.array(())
-        columns[column.name] = np.concatenate([empty, *(getattr(part, column.name) for part in parts)])
-    return of(**columns)
+    parts = [each for each in parts if len(each)]
+    if len(parts) < 2:
+        return parts[0] if parts else empty(of)
+    return of(**{column.name: np.concatenate([getattr(part, column.name) for part in parts]) for column in columns_of(of)})
 
 
 def _offsets(parts: Iterable[U32]) -> U32:
