@@ -17,8 +17,8 @@ from agent.canary import connect_nowhere
 from agent.capture.btf import VMLINUX, Btf, BtfError
 from agent.capture.generation import Generation
 from agent.capture.offsets import offset_macros
-from agent.capture.pins import SYSCALLS
-from agent.capture.probes import PIN_FOLDER, Probes, own_folder, uninstall, uninstall_abandoned
+from agent.capture.pins import PIN_FOLDER, SYSCALLS
+from agent.capture.probes import Probes, own_folder, uninstall, uninstall_abandoned
 from agent.capture.records import Kind
 from agent.capture.tracepoints import TRACEFS
 from agent.errors import AgentError

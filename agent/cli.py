@@ -1,39 +1,31 @@
 """`peerwatch-agent`: run, record, check, uninstall. Thin: options in, one of the parts called, exit codes out.
 
+What does the work is imported by who needs it: `run` hands over to another process, and would import all of it twice.
+
 Exit codes: 0 done, 1 the answer is no, 2 the call or its input is wrong, 3 this machine cannot do it; each with one line on
 stderr.
 """
 
-import asyncio
-import contextlib
 import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 import typer
-from peerwatch import jsonlines
 from peerwatch.subjects import Subject
 
 from agent import privileges
 from agent.capture.compiled import forget as forget_compiled
-from agent.capture.probes import PIN_FOLDER, Mode, own_folder, uninstall as remove_probes, uninstall_abandoned
-from agent.check import examine
-from agent.daemon import Options, stop_at_signals
-from agent.errors import AgentError, ConfigError, UnsupportedError
-from agent.runtime import Capture, capture, pod_source
-from agent.spool import remove as remove_spool
-from agent.step import Step
+from agent.capture.pins import PIN_FOLDER
+from agent.errors import AgentError, ConfigError
+from agent.options import SPOOL, Options
 
 __all__ = ["main"]
 
 HOST = socket.gethostname()
-
-SPOOL = Path("/var/lib/peerwatch-agent")
 
 app = typer.Typer(
     name="peerwatch-agent",
@@ -143,8 +135,8 @@ def run(  # noqa: PLR0917 — options, given by name
     ).start()
 
 
-@app.command()
-def record(  # noqa: PLR0917 — options, given by name
+@app.command("record")
+def record_(  # noqa: PLR0917 — options, given by name
     output: Annotated[
         str, typer.Option("--output", metavar="FILE", help="Where the events go, one JSON line each; - is stdout.")
     ],
@@ -162,50 +154,18 @@ def record(  # noqa: PLR0917 — options, given by name
     Example: peerwatch-agent record --output - --pods pods.json | jq .process.exe
     """
     privileges.require()
-    uninstall_abandoned()
-    folder = own_folder("record")
-    home = Subject(cluster, node)
-    written = 0
+    from agent.capture.probes import Mode  # noqa: PLC0415 — see the module's first lines
+    from agent.recording import record  # noqa: PLC0415 — see the module's first lines
 
-    with pod_source(_text(pods), _text(kubeconfig), home) as known, _output(output) as stream:
-
-        async def put(step: Step) -> None:
-            nonlocal written
-            try:
-                for table in step.ready:
-                    stream.writelines(jsonlines.write(table))
-                    written += len(table)
-                stream.flush()
-            except OSError as error:
-                _discard(stream)
-                if isinstance(error, BrokenPipeError):
-                    raise
-                raise UnsupportedError(f"cannot write {output}: {error.strerror}; what was recorded before is there") from None
-
-        async def serve(captured: Capture) -> None:
-            await captured.node.run(stop_at_signals())
-
-        try:
-            with capture(put, home=home, pods=known, pin_dir=folder, mode=Mode(full=full, host=host)) as captured:
-                asyncio.run(serve(captured))
-        finally:
-            remove_probes(folder)
-    _sum_up(captured, written)
-
-
-def _sum_up(captured: Capture, written: int) -> None:
-    """Say on stderr what `record` has seen: produced = written + lost + left out."""
-    node = captured.node
-    events = sum(node.events.values())
-    lost = ", ".join(f"{count} {reason}" for reason, count in sorted(node.lost.items())) or "none"
-    kinds = ", ".join(f"{count} {kind.name.lower()}" for kind, count in node.events.items() if count) or "none"
-    foreign = f", left out: {captured.resolver.foreign} of no container" if captured.resolver.foreign else ""
-    typer.echo(f"peerwatch-agent: {events} events ({kinds}) in {written} lines, lost: {lost}{foreign}", err=True)
+    mode = Mode(full=full, host=host)
+    _say(record(output, Subject(cluster, node), pods=_text(pods), kubeconfig=_text(kubeconfig), mode=mode))
 
 
 @app.command()
 def check() -> None:
     """Say what this node can and cannot capture, and why. Exit code 3 if the agent cannot do its job here."""
+    from agent.check import examine  # noqa: PLC0415 — see the module's first lines
+
     findings = examine()
     width = max(len(finding.subject) for finding in findings)
     marks = {"ok": typer.colors.GREEN, "limited": typer.colors.YELLOW, "missing": typer.colors.RED}
@@ -214,7 +174,7 @@ def check() -> None:
         typer.echo(f"{mark} {finding.subject:<{width}}  {finding.text}")
     broken = [finding for finding in findings if finding.state == "missing"]
     if broken:
-        typer.echo(f"peerwatch-agent: this node cannot be captured: {broken[0].subject}: {broken[0].text}", err=True)
+        _say(f"this node cannot be captured: {broken[0].subject}: {broken[0].text}")
         raise typer.Exit(3)
 
 
@@ -237,6 +197,9 @@ def uninstall(
     Probes in a folder of their own have a spool of their own: with --pin-dir, a spool is removed only if --spool names it.
     Compiled probes that were kept for the next start go, too.
     """
+    from agent.capture.probes import uninstall as remove_probes, uninstall_abandoned  # noqa: PLC0415 — see the module's first lines
+    from agent.spool import remove as remove_spool  # noqa: PLC0415 — see the module's first lines
+
     privileges.require()
     uninstall_abandoned()
     if spool is None and pin_dir == PIN_FOLDER:
@@ -252,26 +215,6 @@ def uninstall(
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-@contextlib.contextmanager
-def _output(name: str) -> Iterator[BinaryIO]:
-    if name == "-":
-        yield sys.stdout.buffer
-        return
-    try:
-        stream = Path(name).open("wb")  # noqa: SIM115 — only what opening raises is the call's fault
-    except OSError as error:
-        raise ConfigError(f"cannot write {name}: {error.strerror}; give another --output") from None
-    with stream:
-        yield stream
-
-
-def _discard(stream: BinaryIO) -> None:
-    """Let go of what is left in a stream that cannot be written: it would fail again when it is closed, or at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)
 
 
 def _check_address(option: str, text: str) -> None:
@@ -290,13 +233,18 @@ def main() -> None:
     except AgentError as error:
         code = _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        _discard(sys.stdout.buffer)  # whoever read our output has enough
+        # Whoever read our output has enough; what is left in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     sys.exit(code)
 
 
-def _fail(text: str, code: int) -> int:
+def _say(text: str) -> None:
     typer.echo(f"peerwatch-agent: {' '.join(text.split())}", err=True)
+
+
+def _fail(text: str, code: int) -> int:
+    _say(text)
     return code
 
 

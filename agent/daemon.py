@@ -1,18 +1,16 @@
 """`peerwatch-agent run` once its options are read: the process that lives for months.
 
-The parser of the command line takes 10 MB, for a tenth of a second. So `run` hands its options over and is replaced: process
-id, parent and open files stay, the parser is gone. Nothing here may import it (a test looks).
+The parser of the command line takes 10 MB, for a tenth of a second. So `run` hands its options over (`options.py`) and is
+replaced: process id, parent and open files stay, the parser is gone. Nothing here may import it (a test looks).
 """
 
 import asyncio
 import contextlib
 import json
 import logging
-import os
 import secrets
 import signal
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,41 +19,17 @@ from peerwatch.subjects import Subject
 from agent.canary import Canary
 from agent.capture.probes import Mode
 from agent.errors import AgentError
+from agent.options import Options
 from agent.runtime import Capture, capture, pod_source, readings
 from agent.spool import Limits
 from agent.stream import Sender
 
-__all__ = ["Options", "main", "stop_at_signals"]
+__all__ = ["main", "stop_at_signals"]
 
 _log = logging.getLogger("peerwatch-agent")
 
 CLOSE_S = 5.0
 """How long `run` tries to deliver what it holds when it is stopped: less than Kubernetes' 30 s of grace."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What `run` was told, as `run --help` explains it. All of it can be JSON."""
-
-    version: str
-    collector: str
-    cluster: str
-    node: str
-    pods: str | None
-    kubeconfig: str | None
-    pin_dir: str
-    full: bool
-    host: bool
-    spool: str
-    spool_bytes: int
-    spool_age_s: float
-    metrics: str | None
-    canary_s: float
-
-    def start(self) -> NoReturn:
-        """Become the daemon."""
-        command = [sys.executable, "-P", "-m", "agent.daemon", json.dumps(asdict(self))]
-        os.execv(sys.executable, command)  # noqa: S606 — our own module
 
 
 def stop_at_signals() -> asyncio.Event:

@@ -23,6 +23,7 @@ __all__ = [
     "ANCHOR_PROGRAMS",
     "GENERATION",
     "MAPS",
+    "PIN_FOLDER",
     "PROGRAMS",
     "SYSCALL_PROGRAMS",
     "TABLES",
@@ -32,6 +33,9 @@ __all__ = [
     "is_complete",
     "unpin_all",
 ]
+
+PIN_FOLDER = Path("/sys/fs/bpf/peerwatch")
+"""Where `run` pins unless it is told otherwise."""
 
 GENERATION = re.compile(r"[0-9a-f]{16}")
 """A generation's folder: named by what it was made from."""

@@ -21,13 +21,12 @@ from typing import Literal, Self
 from agent.capture.folds import await_grace_period
 from agent.capture.generation import Generation, describe
 from agent.capture.libbpf import opened, store
-from agent.capture.pins import ANCHORS, GENERATION, activate, anchor, is_complete, unpin_all
+from agent.capture.pins import ANCHORS, GENERATION, PIN_FOLDER, activate, anchor, is_complete, unpin_all
 from agent.capture.records import State
 from agent.capture.sizes import SIZES
 from agent.errors import ConfigError, UnsupportedError
 
 __all__ = [
-    "PIN_FOLDER",
     "Mode",
     "Probes",
     "boot_to_wall",
@@ -35,8 +34,6 @@ __all__ = [
     "uninstall",
     "uninstall_abandoned",
 ]
-
-PIN_FOLDER = Path("/sys/fs/bpf/peerwatch")
 
 _OWN = re.compile(rf"{PIN_FOLDER.name}-(?:record|check)-(?P<pid>[0-9]+)")
 

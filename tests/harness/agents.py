@@ -59,11 +59,11 @@ class Collector(Daemon):
 # `run` replaces its process; in this one it goes on, with what was changed here.
 _IN_ONE_PROCESS = """
 import dataclasses, json, sys
-import agent.cli, agent.daemon
+import agent.cli, agent.daemon, agent.options
 def start(options):
     sys.argv[1:] = [json.dumps(dataclasses.asdict(options))]
     sys.exit(agent.daemon.main())
-agent.daemon.Options.start = start
+agent.options.Options.start = start
 agent.cli.main()
 """
 
