@@ -1,6 +1,6 @@
 # One command each; continuous integration calls the same ones. The work is done by the scripts that are named here.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench proto lock clean
+.PHONY: help setup demo test check bench bench-detection proto lock clean
 
 BIN := .venv/bin
 # More arguments for the command behind a target: make test ARGS="-k wire", make demo ARGS=--keep
@@ -46,6 +46,9 @@ check-locks:
 
 bench: setup ## all benchmarks: a table here, each figure as JSON in bench/results/
 	@$(BIN)/python bench/run.py $(ARGS)
+
+bench-detection: setup ## what is found and what is false, peerwatch beside the published rules; ARGS=--help has the rest
+	@$(BIN)/python bench/detection/run.py $(ARGS)
 
 ##@ Change
 

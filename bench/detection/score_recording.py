@@ -4,27 +4,26 @@
 
 FOLDER holds `events.jsonl.gz` (the event contract) and `labels.jsonl`: one attack a line with `lines` (0-based lines of the
 events that it made), `start`, `end`, `pods`, `visibility` (Y: something of it is new for its workload; P: only arguments,
-counts or order give it away) and `replicas`. An attack is found by an alert (severity LOW or above) that is raised between its
-start and five minutes after its end, names its pod and holds one of its events. Every other alert is false.
+counts or order give it away) and `replicas`. What is found and what is false is `scoring`'s business.
 """
 
 import argparse
-import gzip
 import json
 import sys
-from collections import Counter
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peerwatch.columns import NANOSECONDS
-from peerwatch.jsonlines import parse_time
+import recordings
+import scoring
+from detector import Severity, alerts_of
 
 from collector import backtest
-from collector.records import Incident, Severity
 
-GRACE = 300 * NANOSECONDS
-SLOW = 60 * NANOSECONDS
+if TYPE_CHECKING:
+    from collector.records import Incident
+
+SLOW_S = 60
 
 
 def main() -> int:
@@ -33,74 +32,50 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--verbose", action="store_true", help="name what was missed and what was false")
     arguments = parser.parse_args()
-    events, labels = arguments.folder / "events.jsonl.gz", arguments.folder / "labels.jsonl"
-    if not events.exists() or not labels.exists():
+    if arguments.folder not in recordings.find(arguments.folder):
         print(f"skipped: {arguments.folder} holds no labelled recording (events.jsonl.gz, labels.jsonl)", file=sys.stderr)
         return 0
     latest: dict[str, Incident] = {}
-    for incident in backtest.run([events], report=lambda text: print(text, file=sys.stderr)):
+    for incident in backtest.run([arguments.folder / recordings.EVENTS], report=lambda text: print(text, file=sys.stderr)):
         latest[incident.id] = incident
-    alerts = [each for each in latest.values() if each.severity >= Severity.LOW]
-    result = score(alerts, [json.loads(line) for line in labels.open()], events, verbose=arguments.verbose)
-    print(json.dumps(result))
+    alerts = [each for each in alerts_of(latest.values()) if each.severity >= Severity.LOW]
+    verdicts = scoring.judge(alerts, recordings.read_labels(arguments.folder), days={})
+    if arguments.verbose:
+        _explain(verdicts)
+    print(json.dumps(result(verdicts, alerts=len(alerts))))
     return 0
 
 
-def score(alerts: list[Incident], labels: list[dict[str, Any]], events: Path, *, verbose: bool) -> dict[str, Any]:
-    """Return the figures for these alerts."""
-    wanted = {line: label["id"] for label in labels for line in label["lines"]}
-    made: dict[str, set[tuple[int, str, int]]] = {label["id"]: set() for label in labels}
-    with gzip.open(events) as lines:
-        for number, line in enumerate(lines):
-            if number in wanted:
-                event = json.loads(line)
-                made[wanted[number]].add((parse_time(event["time"]), event["pod"]["name"], event["process"]["pid"]))
-    found: Counter[str] = Counter()
-    true: set[str] = set()
-    delays: list[float] = []
-    right = comparable = slow = 0
-    for label in labels:
-        start, end = parse_time(label["start"]), parse_time(label["end"])
-        touching = [each for each in alerts if _holds(each, made[label["id"]])]
-        if label["replicas"] >= 3 and touching:
-            comparable += 1
-            right += {each.pod for each in touching[0].replicas} == set(label["pods"])
-        hits = [
-            each
-            for each in touching
-            if start <= each.time <= end + GRACE and set(label["pods"]) & {replica.pod for replica in each.replicas}
-        ]
-        true |= {each.id for each in hits}
-        if hits:
-            found[label["visibility"]] += 1
-            delay = min(each.time for each in hits) - start
-            delays.append(delay / NANOSECONDS)
-            slow += delay > SLOW
-        elif verbose:
-            print(f"missed {label['id']} {label['visibility']} {label['workload']} {label['template']} {label['variant']}")
-    false = [each for each in alerts if each.id not in true]
-    if verbose:
-        for each in false:
-            print(
-                f"false {each.severity.name} {each.workload.name} {each.score} {each.reason} {[b.key for b in each.behaviours]}"
-            )
-    total = Counter(label["visibility"] for label in labels)
+def result(verdicts: scoring.Verdicts, *, alerts: int) -> dict[str, Any]:
+    """Return the figures of one recording."""
+    found = [each for each in verdicts.outcomes if each.found]
+    rights = [each.right for each in verdicts.outcomes if each.right is not None]
+    delays = [each.delay for each in found]
+
+    def count(outcomes: list[scoring.Outcome], visibility: str) -> int:
+        return sum(each.label.visibility == visibility for each in outcomes)
+
     return {
-        "found_Y": found["Y"],
-        "of_Y": total["Y"],
-        "found_P": found["P"],
-        "of_P": total["P"],
-        "slower_than_60s": slow,
-        "false_alerts": len(false),
-        "alerts": len(alerts),
-        "right_replica": round(right / comparable, 3) if comparable else None,
+        "found_Y": count(found, "Y"),
+        "of_Y": count(verdicts.outcomes, "Y"),
+        "found_P": count(found, "P"),
+        "of_P": count(verdicts.outcomes, "P"),
+        "slower_than_60s": sum(delay > SLOW_S for delay in delays),
+        "false_alerts": len(verdicts.false),
+        "alerts": alerts,
+        "right_replica": round(sum(rights) / len(rights), 3) if rights else None,
         "median_seconds": round(median(delays), 3) if delays else None,
         "slowest_seconds": round(max(delays), 1) if delays else None,
     }
 
 
-def _holds(incident: Incident, events: set[tuple[int, str, int]]) -> bool:
-    return any((each.time, each.pod, each.pid) in events for each in incident.evidence)
+def _explain(verdicts: scoring.Verdicts) -> None:
+    for outcome in verdicts.outcomes:
+        label = outcome.label
+        if not outcome.found:
+            print(f"missed {label.id} {label.visibility} {label.workload} {label.template} {label.variant}")
+    for false in verdicts.false:
+        print(f"false {false.alert.severity.name} {false.alert.workload.name} {false.alert.label}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""Measures how fast recordings are read and judged, each part by itself, on one core.
+
+    python bench/detection/speed.py                     a scenario of two hours
+    python bench/detection/speed.py --recording FOLDER  a labelled recording
+    python bench/detection/speed.py --size full --rows 400000
+
+Rows a second of CPU time; a row stands for as many events as were folded into it. The shares of the analysis come from a second
+run under the profiler, which makes Python's own calls look slower than they are: they tell where to look, not how long.
+"""
+
+import argparse
+import cProfile
+import pstats
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import numpy as np  # noqa: E402 — after the path is set, as all below
+import pyarrow.parquet as pq  # noqa: E402 — see above
+import recordings  # noqa: E402 — see above
+import report  # noqa: E402 — see above
+from peerwatch import jsonlines  # noqa: E402 — see above
+from peerwatch.columns import EventColumns  # noqa: E402 — see above
+from scenario import ARMS, SIZES, generate  # noqa: E402 — see above
+
+from collector import backtest  # noqa: E402 — see above
+from collector.analysis import Analysis  # noqa: E402 — see above
+from collector.archive.encode import to_arrow  # noqa: E402 — see above
+from collector.recordings import archived, lines_of  # noqa: E402 — see above
+
+TABLE_ROWS = 16_384
+"""As backtest cuts its tables."""
+
+SECTIONS = {
+    "keys of behaviours": ("behaviours.py", "observe"),
+    "counting for volume": ("batch.py", "_tally"),
+    "ends of windows": ("verdicts.py", "end_window"),
+    "new sightings": ("groups.py", "see"),
+    "judgements": ("verdicts.py", "_judge"),
+}
+"""What is told of the analysis: file and function. They do not overlap, save that a judgement may end a window."""
+
+
+def main() -> int:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recording", type=Path, help="folder with a labelled recording, instead of a scenario")
+    parser.add_argument("--size", choices=SIZES, default="quick")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rows", type=int, default=sys.maxsize, help="only so many, from the beginning")
+    parser.add_argument("--rounds", type=int, default=3, help="the fastest of so many counts (default: 3)")
+    asked = parser.parse_args()
+    events = recordings.read(asked.recording).events if asked.recording else scenario(asked.size, asked.seed)
+    events = events.take(np.arange(min(len(events), asked.rows))).compact()
+    tables = [
+        events.take(np.arange(begin, min(begin + TABLE_ROWS, len(events)))).compact()
+        for begin in range(0, len(events), TABLE_ROWS)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        lines, archive = Path(folder, "events.jsonl"), Path(folder, "events.parquet")
+        with lines.open("wb") as out:
+            for table in tables:
+                out.writelines(jsonlines.write(table))
+        pq.write_table(to_arrow(events), archive, compression="zstd", row_group_size=65_536)  # as the archive does
+        work: dict[str, Callable[[], Iterable[object]]] = {
+            "reading lines": lambda: jsonlines.read(lines_of(str(lines))),
+            "reading the archive": lambda: archived(str(archive)),
+            "analysis": lambda: analyse(tables),
+            "backtest of lines": lambda: backtest.run([lines]),
+            "backtest of the archive": lambda: backtest.run([archive]),
+        }
+        rows = [[name, f"{len(events) / fastest(each, asked.rounds):,.0f}"] for name, each in work.items()]
+    print(f"{len(events):,} rows, {int(events.counts().sum()):,} events, in {len(tables)} tables\n")
+    print(report.table(["section", "rows/s"], rows))
+    print("\n" + report.table(["part of the analysis", "share, profiled"], shares(tables)))
+    return 0
+
+
+def scenario(size: str, seed: int) -> EventColumns:
+    """Return the events of a generated recording."""
+    return generate(seed, ARMS["resolved"], SIZES[size]).events
+
+
+def analyse(tables: Iterable[EventColumns]) -> Iterable[object]:
+    """Learn and judge."""
+    analysis = Analysis()
+    for table in tables:
+        yield from analysis.observe(table)
+    yield from analysis.finish()
+
+
+def fastest(work: Callable[[], Iterable[object]], rounds: int) -> float:
+    """Return the seconds of CPU time of the fastest round."""
+    seconds = []
+    for _ in range(rounds):
+        began = time.process_time()
+        for _ in work():
+            pass
+        seconds.append(time.process_time() - began)
+    return min(seconds)
+
+
+def shares(tables: Iterable[EventColumns]) -> list[list[object]]:
+    """Return which share of the analysis its parts take."""
+    profile = cProfile.Profile()
+    profile.runcall(lambda: list(analyse(tables)))
+    stats = pstats.Stats(profile)
+    taken = {(Path(file).name, function): values[3] for (file, _, function), values in stats.stats.items()}
+    return [[name, f"{taken.get(where, 0.0) / stats.total_tt:.0%}"] for name, where in SECTIONS.items()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
