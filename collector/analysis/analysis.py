@@ -15,6 +15,7 @@ from collector.analysis.groups import Counters, Groups
 from collector.analysis.restoring import restore
 from collector.analysis.settings import Settings
 from collector.analysis.verdicts import Verdicts
+from collector.analysis.volume import VolumeWatch
 from collector.records import (
     BaselineEntry,
     Incident,
@@ -42,8 +43,15 @@ class Analysis:
 
     def __init__(self, settings: Settings = _DEFAULTS) -> None:
         self.settings = settings
-        self._groups = Groups(settings)
-        self._verdicts = Verdicts(self._groups)
+        self._groups = self._make_groups()
+        self._verdicts = self._make_verdicts()
+        self._volume = VolumeWatch(self._groups)
+
+    def _make_groups(self) -> Groups:
+        return Groups(self.settings)
+
+    def _make_verdicts(self) -> Verdicts:
+        return Verdicts(self._groups)
 
     @property
     def counters(self) -> Counters:
@@ -52,18 +60,26 @@ class Analysis:
 
     def observe(self, events: EventColumns) -> list[Incident]:
         """Take events in and return the incidents that are new or have grown, in order."""
-        Batch(self._groups, self._verdicts, events).run()
+        Batch(self._groups, self._verdicts, self._volume, events).run()
         return self._verdicts.take_out()
 
     def advance(self, now: int) -> list[Incident]:
         """Let event time come to `now` (nanoseconds): what was held until then is decided."""
+        self._count_until(now)
         self._verdicts.advance(now)
         return self._verdicts.take_out()
 
     def finish(self) -> list[Incident]:
         """Decide what is still held and say what was not said yet, as if all went on quietly after the last event."""
+        self._count_until(self._volume.next_due or 0)
         self._verdicts.finish()
         return self._verdicts.take_out()
+
+    def _count_until(self, now: int) -> None:
+        """End the window of counts that is over by `now`."""
+        due = self._volume.next_due
+        if due is not None and due <= max(now, self._verdicts.now):
+            self._verdicts.end_window(self._volume, due)
 
     def workloads(self) -> list[WorkloadSummary]:
         """Return a summary of each workload, sorted by key."""

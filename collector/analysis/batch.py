@@ -6,9 +6,10 @@ out does not depend on how the events were cut into tables.
 
 import dataclasses
 import heapq
+from bisect import bisect_left
+from collections import deque
 
 import numpy as np
-import numpy.typing as npt
 from peerwatch.columns import EventColumns, EventKind
 from peerwatch.subjects import Subject
 
@@ -16,6 +17,7 @@ from collector.analysis import behaviours
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.groups import Groups
 from collector.analysis.verdicts import Verdicts
+from collector.analysis.volume import Seen, VolumeWatch
 from collector.records import Evidence
 
 __all__ = ["Batch"]
@@ -28,35 +30,38 @@ class Batch:
     has to be looked at by itself.
     """
 
-    def __init__(self, groups: Groups, verdicts: Verdicts, events: EventColumns) -> None:
-        self._groups, self._verdicts, self._events = groups, verdicts, events
-        seen = behaviours.observe(events)
+    def __init__(self, groups: Groups, verdicts: Verdicts, volume: VolumeWatch, events: EventColumns) -> None:
+        self._groups, self._verdicts, self._volume, self._events = groups, verdicts, volume, events
+        seen = behaviours.observe(events, groups.vocabulary)
         subject = events.subject[seen.row].astype(np.int64)
-        resolved = np.array([_is_resolved(each) for each in events.subjects], bool)
-        keep = resolved[subject] if len(subject) else np.zeros(0, bool)
+        number = np.array([groups.vocabulary.subject(each) if _is_resolved(each) else -1 for each in events.subjects], np.int64)
+        keep = number[subject] >= 0 if len(subject) else np.zeros(0, bool)
         groups.counters.events += len(events)
         groups.counters.unresolved += int(np.count_nonzero(~keep))
         self._behaviours = seen.behaviours
         self._row, self._behaviour, self._count = seen.row[keep], seen.behaviour[keep], seen.count[keep]
-        self._subject = subject[keep]
-        code = self._subject * (len(seen.behaviours) + 1) + self._behaviour
-        _, first, pair = np.unique(code, return_index=True, return_inverse=True)
-        self._pair = pair.astype(np.int64)
-        self._order = np.argsort(self._pair, kind="stable")  # the places of pair p: _order[_starts[p]:_starts[p + 1]]
-        self._starts = np.searchsorted(self._pair[self._order], np.arange(len(first) + 1))
+        self._subject, self._plain = subject[keep], seen.plain[keep]
         self._time = events.time[self._row]
-        self._sighting: npt.NDArray[np.int64] = np.full(len(first), -1, np.int64)
+        self._rows: list[int] = self._row.tolist()
+        self._code = number[self._subject] << 32 | self._behaviour
+        self._order = np.argsort(self._code, kind="stable")  # the places of pair p: _order[_starts[p]:_starts[p + 1]]
+        ordered = self._code[self._order]
+        new = np.ones(len(ordered), bool)
+        new[1:] = ordered[1:] != ordered[:-1]
+        starts = np.flatnonzero(new)
+        self._starts: list[int] = [*starts.tolist(), len(ordered)]
+        self._pair = np.empty(len(ordered), np.int64)
+        self._pair[self._order] = np.cumsum(new) - 1
+        first = self._order[starts].tolist()
+        self._sighting = groups.known(ordered[starts])
         self._steps: list[tuple[int, int]] = []
-        for number, place in enumerate(first.tolist()):
-            self._sighting[number] = groups.find(
-                self._events.subjects[self._subject[place]], self._behaviours[self._behaviour[place]]
-            )
-            if self._sighting[number] < 0:
-                self._steps.append((place, number))
+        for pair in np.flatnonzero(self._sighting < 0).tolist():
+            self._sighting[pair] = self._find(first[pair])
+            if self._sighting[pair] < 0:
+                self._steps.append((first[pair], pair))
         heapq.heapify(self._steps)
-        for number, place in enumerate(first.tolist()):
-            if self._sighting[number] >= 0:
-                self._watch(number, place)
+        for pair in np.flatnonzero(self._groups.table.hot[self._sighting] & (self._sighting >= 0)).tolist():
+            self._watch(pair, first[pair])
 
     def run(self) -> None:
         """Count and decide everything in the table."""
@@ -64,29 +69,67 @@ class Batch:
             return
         verdicts, end = self._verdicts, len(self._events)
         losses = self._events.rows_of(EventKind.LOSS).tolist()
-        clock = np.maximum.accumulate(np.maximum(self._events.time, verdicts.now))
-        applied = loss = 0
+        times = np.maximum.accumulate(np.maximum(self._events.time, verdicts.now))
+        edges = deque(self._volume.edges(times))
+        clock: list[int] = times.tolist()
+        applied = loss = counted = 0
         while True:
-            step = int(self._row[self._steps[0][0]]) if self._steps else end
+            step = self._rows[self._steps[0][0]] if self._steps else end
             due = verdicts.next_due
-            timer = end if due is None else int(np.searchsorted(clock, due))
+            timer = end if due is None else bisect_left(clock, due)
             lost = losses[loss] if loss < len(losses) else end
-            stop = min(step, timer, lost)
-            until = int(np.searchsorted(self._row, stop))
+            edge = edges[0].row if edges else end
+            stop = min(step, timer, lost, edge)
+            until = bisect_left(self._rows, stop)
             self._apply(applied, until)
             applied = until
             if stop == end:
                 break
+            if edge == stop and (due is None or timer > stop or edges[0].time <= due):
+                over = edges.popleft().time
+                self._tally(counted, until, over - 1)
+                counted = until
+                verdicts.end_window(self._volume, over)
+                continue
             if due is not None and timer == stop:
                 verdicts.advance(due)
                 continue
-            verdicts.advance(int(clock[stop]))
+            verdicts.advance(clock[stop])
             if lost == stop:
                 self._lose(loss, stop)
                 loss += 1
             else:
                 self._step(*heapq.heappop(self._steps))
-        verdicts.advance(int(clock[-1]))
+        self._tally(counted, len(self._rows), clock[-1])
+        verdicts.advance(clock[-1])
+
+    def _find(self, place: int) -> int:
+        """Return the sighting of a pair that was not noted, -1 when it is new."""
+        behaviour = self._behaviours[int(self._behaviour[place])]
+        row = self._groups.find(self._events.subjects[self._subject[place]], behaviour)
+        if row >= 0:
+            self._groups.note(int(self._code[place]), row)
+        return row
+
+    def _tally(self, begin: int, end: int, now: int) -> None:
+        """Count for volume what was seen, without argument templates: they say what, not how often."""
+        if end == begin:
+            return
+        places = begin + np.flatnonzero(self._plain[begin:end])
+        process = self._events.process[self._row[places]]
+        lists = self._events.processes.args[process]
+        seen = Seen(
+            subjects=self._events.subjects,
+            behaviours=self._behaviours,
+            subject=self._subject[places],
+            behaviour=self._behaviour[places],
+            count=self._count[places],
+            time=self._time[places],
+            pid=self._events.processes.pid[process].astype(np.int64),
+            pair=self._code[places],
+            example=lambda place: tuple(self._events.string_list(int(lists[place]))),
+        )
+        self._volume.add(seen, now)
 
     def _watch(self, pair: int, after: int) -> None:
         """Look at the next events of a sighting one by one while its evidence is collected."""
@@ -112,7 +155,7 @@ class Batch:
             self._verdicts.evidence(int(self._sighting[pair]), evidence, int(columns.parent_pid[process]))
 
     def _of_this_event(self, place: int) -> Behaviour:
-        """Return the behaviour with the arguments of this very event; the table's first may be another's."""
+        """Return the behaviour with the arguments of this very event, as its example."""
         behaviour: Behaviour = self._behaviours[int(self._behaviour[place])]
         events = self._events
         arguments = events.processes.args[int(events.process[self._row[place]])]
@@ -120,15 +163,13 @@ class Batch:
 
     def _apply(self, begin: int, end: int) -> None:
         if end > begin:
-            rows = self._sighting[self._pair[begin:end]]
-            known = rows >= 0
-            self._groups.table.apply(rows[known], self._count[begin:end][known], self._time[begin:end][known])
+            self._groups.table.apply(self._sighting[self._pair[begin:end]], self._count[begin:end], self._time[begin:end])
 
     def _lose(self, index: int, row: int) -> None:
         losses = self._events.losses
-        node = self._events.subjects[self._events.subject[row]].node
+        at = self._events.subjects[self._events.subject[row]]
         begin, end = int(losses.begin[index]), int(losses.end[index])
-        self._verdicts.losses.add(node, begin, end, int(losses.count[index]))
+        self._verdicts.lose((at.cluster, at.node), int(self._events.time[row]), begin, end, int(losses.count[index]))
 
 
 def _is_resolved(subject: Subject) -> bool:

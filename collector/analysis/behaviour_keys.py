@@ -1,25 +1,30 @@
 """The text of a behaviour: an event without its accidents, readable and stable.
 
-An exec is `/usr/bin/nc <- /bin/sh`, a connect `/usr/bin/curl -> shop/cart:8080/tcp`. What changes from run to run without
+An exec is `/usr/bin/nc <- /bin/sh`, with its arguments `/usr/bin/nc <- /bin/sh : -l -p <n>`, a connect
+`/usr/bin/curl -> shop/cart:8080/tcp`. What changes from run to run without
 meaning (versions, process ids, random names, single addresses of a network) is replaced by a named placeholder, never
 deleted: `/proc/self/fd/<n>` is still no `/proc/self/exe`. Generalisation is conservative, because an attacker chooses names:
 a name is only replaced where a machine usually writes it.
 """
 
 import hashlib
-import ipaddress
 import re
 from functools import lru_cache
 
 from peerwatch.columns import Peer, ProcessFlag, Protocol
 
-__all__ = ["MULTI_CALL", "address_class", "destination", "merged", "path", "printable", "program"]
+from collector.detect.addresses import address_class
+
+__all__ = ["ARGUMENTS", "MULTI_CALL", "address_class", "destination", "file_of", "merged", "path", "printable", "program"]
 
 MULTI_CALL = frozenset({"busybox", "busybox.static", "toybox", "coreutils", "toolbox"})
 """Programs that are many: which one is said by argv[0] (busybox, toybox, GNU and uutils coreutils built as one binary)."""
 
 MAX_KEY = 512
 """Longest text of one part, characters; what is longer keeps its beginning and gets a digest, so that it stays distinct."""
+
+ARGUMENTS = " : "
+"""Between an exec and its arguments; no program's name contains it."""
 
 HIGH_PORT = 32_768
 """Linux hands out ports from here (ip_local_port_range); a destination port above is usually negotiated (FTP, RTP, NFS)."""
@@ -54,7 +59,7 @@ def printable(text: str, limit: int = MAX_KEY) -> str:
 @lru_cache(maxsize=65_536)
 def path(exe: str) -> str:
     """Return an executable's path with versions, numbers and random names replaced where machines write them."""
-    text = printable(exe)
+    text = printable(exe).replace(ARGUMENTS, " :")
     if not any(map(str.isdigit, text)) and not text.startswith(_TEMPORARY):
         return text
     text = _UUID.sub("<uuid>", text)
@@ -85,9 +90,14 @@ def program(exe: str, argv0: str, parent: str, flags: int) -> str:
         exe = parent
     text = path(exe)
     if exe.rpartition("/")[2] in MULTI_CALL and argv0:
-        text += f"[{printable(argv0.rpartition('/')[2].lstrip('-'), 64)}]"
+        text += f"[{printable(argv0.rpartition('/')[2].lstrip('-'), 64).replace(ARGUMENTS, ' :')}]"
     marks = [mark for flag, mark in _MARKS if flags >> flag & 1]
     return f"{text} ({', '.join(marks)})" if marks else text
+
+
+def file_of(key: str) -> str:
+    """Return the file of an exec's key, without applet and marks: as it is called where it is a parent."""
+    return key.partition(" <- ")[0].partition(" (")[0].partition("[")[0]
 
 
 @lru_cache(maxsize=65_536)
@@ -98,31 +108,6 @@ def merged(key: str) -> str:
     recorder that could not follow the link before the process was gone names the link.
     """
     return _SH.sub("/bin/sh", _USR_MERGE.sub(r"/\1/", key))
-
-
-_METADATA = (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254"))
-_PRIVATE = tuple(
-    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
-) + tuple(map(ipaddress.ip_network, ("fc00::/7", "fe80::/10")))
-
-
-@lru_cache(maxsize=65_536)
-def address_class(packed: bytes) -> str:
-    """Return the class of an address of 16 bytes: loopback, metadata-service, `private …/24` or `public …/16`.
-
-    Backends move inside a subnet and CDNs inside an allocation; the width was chosen on real traffic (`/16:port` gives a
-    third of the false runs of `ip:port` and loses no attack). IPv6: /64 and /32, the sizes of a subnet and an allocation.
-    """
-    full = ipaddress.IPv6Address(packed)
-    address = full.ipv4_mapped or full
-    if address.is_loopback or address.is_unspecified:
-        return "loopback"
-    if address in _METADATA:
-        return "metadata-service"
-    private = any(address in network for network in _PRIVATE if network.version == address.version)
-    bits = (24 if private else 16) if address.version == 4 else (64 if private else 32)
-    network = ipaddress.ip_network((address, bits), strict=False)
-    return f"{'private' if private else 'public'} {network}"
 
 
 def destination(packed: bytes, port: int, protocol: int, peer: Peer | None) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.sightings import Group, Replica
-from collector.detect.context import Context
+from collector.detect.tools import Context
 from collector.records import IncidentKind, Severity
 
 __all__ = ["Finding"]
@@ -32,5 +32,7 @@ class Finding:
     supporters: int
     context: Context
     followed: bool
+    deed: str = ""
+    """What was done, in words, where that is more than the behaviour itself."""
     again: bool = False
     """It was told before, and goes on."""

@@ -2,15 +2,22 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from peerwatch.subjects import ContainerKind, Subject
 
 from collector.analysis import judging
-from collector.analysis.behaviours import Behaviour
+from collector.analysis.behaviours import Behaviour, Vocabulary
 from collector.analysis.settings import Settings
-from collector.analysis.sightings import Group, Replica, SightingTable
+from collector.analysis.sightings import Group, Replica, SightingTable, Standing
 from collector.records import WorkloadKey
 
 __all__ = ["Counters", "Groups", "Place", "place_of"]
+
+I64 = npt.NDArray[np.int64]
+
+MOST_NOTED = 1_000_000
+"""Sightings that are found without looking, 100 bytes each."""
 
 Place = tuple[WorkloadKey, str]
 """Workload and container: what names a group."""
@@ -42,6 +49,9 @@ class Groups:
         self.counters = Counters()
         self.table = SightingTable()
         self.by_place: dict[Place, Group] = {}
+        self.vocabulary = Vocabulary()
+        self._noted: dict[int, int] = {}
+        """Sightings by subject and behaviour as the vocabulary numbers them."""
 
     def group(self, place: Place, kind: ContainerKind, time: int) -> Group:
         """Return a group, adding it when it is new."""
@@ -65,7 +75,10 @@ class Groups:
         group = self.group(place_of(subject), subject.container.kind, time)
         record = Replica(pod.uid or pod.name, pod.name, subject.node, pod.revision, pod.created_at, time)
         replica = group.replica(record)
-        index = group.entry(behaviour.type, behaviour.key, behaviour.example, behaviour.parent)
+        generalised = group.generalised
+        index = group.entry(behaviour)
+        if group.generalised != generalised:
+            self.table.outdate(group)
         entry = group.entries[index]
         known = entry.rows.get(replica)
         if known is not None:
@@ -76,6 +89,11 @@ class Groups:
         )
         row = group.sight(self.table, replica, index, time)
         self._make_room(group, replica, index)
+        if behaviour.base and not learned:
+            standing = judging.standing_of(group, replica, behaviour.base, self.table)
+            if standing is not Standing.ACCEPTED:  # the program itself is in question here: its arguments share its fate
+                self.table.standing[row] = standing
+                return row, False
         return row, not learned
 
     def find(self, subject: Subject, behaviour: Behaviour) -> int:
@@ -83,8 +101,31 @@ class Groups:
         group = self.by_place.get(place_of(subject))
         if group is None:
             return -1
-        replica, entry = group.by_uid.get(subject.pod.uid or subject.pod.name), group.find(behaviour.type, behaviour.key)
+        replica, entry = group.by_uid.get(subject.pod.uid or subject.pod.name), group.find_behaviour(behaviour)
         return -1 if replica is None or entry is None else entry.rows.get(replica, -1)
+
+    def known(self, pairs: I64) -> I64:
+        """Return the sightings that were noted of pairs of subject and behaviour, -1 where none was."""
+        self._forget_outdated()
+        noted = self._noted
+        return np.array([noted.get(pair, -1) for pair in pairs.tolist()], np.int64)
+
+    def note(self, pair: int, row: int) -> None:
+        """Note the sighting of a pair, so that the next table needs not look for it."""
+        group = self.table.group[row]
+        if group is not None:
+            self._noted[pair] = row
+            group.noted.append(pair)
+
+    def _forget_outdated(self) -> None:
+        if len(self._noted) > MOST_NOTED:
+            for group in self.by_place.values():
+                self.table.outdate(group)
+        for group in self.table.outdated:
+            for pair in group.noted:
+                self._noted.pop(pair, None)
+            group.noted.clear()
+        self.table.outdated.clear()
 
     def _make_room(self, group: Group, replica: int, index: int) -> None:
         if len(group.replicas) > self.settings.most_replicas:

@@ -7,14 +7,25 @@ bounded and what did not fit is counted in the reason.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from collector.analysis.errands import errand
 from collector.analysis.findings import Finding
-from collector.analysis.judging import MOMENT
+from collector.analysis.novelty import MOMENT
 from collector.analysis.reasons import sentence
 from collector.analysis.sightings import Group, Replica
-from collector.records import BehaviourEvidence, Evidence, Incident, IncidentKind, ReplicaRef, Severity, WorkloadKey
+from collector.detect.tools import Level
+from collector.records import (
+    BehaviourEvidence,
+    BehaviourType,
+    Evidence,
+    Incident,
+    IncidentKind,
+    ReplicaRef,
+    Severity,
+    WorkloadKey,
+)
 
 __all__ = ["IncidentBook", "OpenIncident"]
 
@@ -26,6 +37,10 @@ QUIET = 60 * SECOND
 SPREAD = 10 * SECOND
 """The same odd thing on several replicas within this time has one cause: a load balancer spreads requests, a job's clock
 strikes everywhere. Later it is told anew: somebody goes from replica to replica."""
+
+ERRAND = 900 * SECOND
+"""What comes from outside in the same words is one errand through all replicas, and what one process starts one tree, with
+pauses of up to a cool-down."""
 
 LONGEST = 300 * SECOND
 """What is near in time only, and not in one process tree, is one cause for at most this long: else a busy workload's odd
@@ -41,7 +56,7 @@ MOST_PIDS = 256
 """Per incident; more tells a person nothing new, and a port scan has 65,535."""
 
 MANY = 3
-"""Distinct odd behaviours of one cause that raise its severity by one."""
+"""Techniques of one cause that raise its severity by one: a build does many new things of one kind, an intruder of several."""
 
 
 @dataclass(slots=True)
@@ -67,15 +82,24 @@ class OpenIncident:
     """It is among the counted alerts."""
     scheduled: bool = False
     """It will be published soon."""
+    lost: int = 0
+    """Events that are known to be lost in its time, as it was told last."""
 
-    def add_evidence(self, uid: str, evidence: Evidence) -> None:
-        """Add an event, while there is room."""
+    def add_evidence(self, uid: str, evidence: Evidence, kind: BehaviourType) -> None:
+        """Add an event, while there is room.
+
+        What connects may be the service itself, whose children are all that happens: only what was executed roots a tree.
+        """
         self.last = max(self.last, evidence.time)
-        if len(self.pids) < MOST_PIDS:
+        if kind is BehaviourType.EXEC and len(self.pids) < MOST_PIDS:
             self.pids.add((uid, evidence.pid))
         if len(self.evidence) < MOST_EVIDENCE and evidence not in self.evidence:
             self.evidence.append(evidence)
             self.changed = True
+
+    def grows(self, uid: str, parent_pid: int, time: int) -> bool:
+        """Return whether a child of this process belongs to the incident's process tree."""
+        return parent_pid > 0 and time - self.last <= ERRAND and (uid, parent_pid) in self.pids
 
     @property
     def full(self) -> bool:
@@ -92,10 +116,11 @@ class OpenIncident:
         """Add a finding."""
         replica, behaviour = finding.replica, finding.behaviour
         key = (finding.group.container, replica.uid, int(behaviour.type), behaviour.key)
-        if key not in self.findings and self.full:
+        told = self.findings.get(key)
+        if told is None and self.full:
             self.left_out += 1
-        else:
-            self.findings[key] = finding
+        elif told is None or (told.severity, bool(told.deed)) <= (finding.severity, bool(finding.deed)):
+            self.findings[key] = finding  # else what was told already says more
         if len(self.replicas) < MOST_REPLICAS:
             place = (finding.group.container, replica.uid)
             self.replicas[place] = ReplicaRef(replica.pod, replica.uid, finding.group.container)
@@ -117,6 +142,13 @@ class IncidentBook:
         """Return how many are open."""
         return len(self._open)
 
+    def latest(self, since: int) -> Iterator[OpenIncident]:
+        """Yield the open incidents that were opened since, the latest first."""
+        for incident in reversed(self._open.values()):
+            if incident.time < since:
+                return
+            yield incident
+
     def join(self, finding: Finding, parent_pid: int) -> OpenIncident:
         """Add a finding to the incident of its cause, opening one where there is none."""
         incident = self._find(finding, parent_pid)
@@ -125,12 +157,26 @@ class IncidentBook:
         incident.add(finding)
         return incident
 
-    def accomplice(self, group: Group, replica: Replica, first_event: int, parent_pid: int) -> OpenIncident | None:
-        """Return the open alert that has the same cause: the same process tree, or the same replica at the same moment."""
+    def accomplice(
+        self, group: Group, replica: Replica, first_event: int, parent_pid: int, key: str = ""
+    ) -> OpenIncident | None:
+        """Return the open alert that has the same cause.
+
+        That is the same process tree, the same replica at the same moment, or what is hardly ever normal done to several
+        replicas within seconds.
+        """
         place = (group.container, replica.uid)
         for incident in self._by_workload.get(group.workload, ()):
-            tree = parent_pid > 0 and (replica.uid, parent_pid) in incident.pids
+            tree = incident.grows(replica.uid, parent_pid, first_event)
             if incident.alert and (tree or abs(first_event - incident.latest.get(place, -QUIET)) < MOMENT):
+                return incident
+            if incident.alert and any(
+                each.behaviour.key == key
+                and each.context.level >= Level.STRONG
+                and abs(first_event - each.first_event) < SPREAD
+                and each.group.container == group.container
+                for each in incident.findings.values()
+            ):
                 return incident
         return None
 
@@ -141,7 +187,9 @@ class IncidentBook:
         for incident in reversed(self._by_workload.get(finding.group.workload, ())):
             if alert and not incident.alert:
                 continue  # an alert is told as one, not hidden in what was a note
-            if parent_pid > 0 and (finding.replica.uid, parent_pid) in incident.pids:
+            if incident.grows(finding.replica.uid, parent_pid, finding.first_event):
+                return incident
+            if alert and _same_errand(finding, incident):
                 return incident
             if finding.first_event - incident.first_event > LONGEST:
                 continue
@@ -200,8 +248,8 @@ class IncidentBook:
         findings = list(incident.findings.values())
         strongest = max(findings, key=lambda each: (each.severity, each.score, -each.first_event))
         severity = max(each.severity for each in findings)
-        odd = {each.behaviour.key for each in findings if each.severity > Severity.INFO}
-        if len(odd) >= MANY and Severity.INFO < severity < Severity.HIGH:
+        techniques = {each for finding in findings if finding.severity > Severity.INFO for each in finding.context.techniques}
+        if len(techniques) >= MANY and Severity.INFO < severity < Severity.HIGH:
             severity = Severity(severity + 1)
         merged: dict[tuple[int, str], BehaviourEvidence] = {}
         for each in findings:
@@ -237,6 +285,17 @@ class IncidentBook:
             reason=sentence(strongest, list(incident.replicas.values()), len(merged) + incident.left_out, len(alike) - 1),
             loss_in_window=losses,
         )
+
+
+def _same_errand(finding: Finding, incident: OpenIncident) -> bool:
+    """Return whether somebody from outside goes from replica to replica and says the same, and nothing telling, to each."""
+    words = errand(finding.behaviour)
+    if words is None or finding.context.level >= Level.STRONG or finding.first_event - incident.last > ERRAND:
+        return False
+    return any(
+        errand(each.behaviour) == words and each.group.container == finding.group.container
+        for each in incident.findings.values()
+    )
 
 
 def _words(workload: WorkloadKey) -> tuple[str, str, str, str]:

@@ -3,25 +3,43 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
-from collector.analysis.behaviours import Behaviour
+from collector.analysis import behaviour_keys
+from collector.analysis.behaviours import Behaviour, with_arguments
 from collector.analysis.findings import Finding
+from collector.analysis.novelty import probability_of_level, probability_of_new
+from collector.analysis.questions import Question, Replicas
 from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
-from collector.detect import context, decision, peers, support, surprise
+from collector.detect import argument_context, context, decision, peers, support
+from collector.detect.shell_commands import command_string, command_words
+from collector.detect.tools import COMMON, base_name, tool
 from collector.records import BehaviourType, IncidentKind, Severity
 
 SECOND = 1_000_000_000
+PACE = {context.Level.ROUTINE: 60 * SECOND, context.Level.NEUTRAL: 60 * SECOND, context.Level.SUSPICIOUS: 20 * SECOND}
+"""How often at most something counts that happens on a replica, by the level of what is judged by it.
 
-MOMENT = 2 * SECOND
-"""Nanoseconds within which what one replica does newly is one chain of commands."""
+Helpers that repeat each second settle a workload within half a minute as far as executions tell, but a leader's task, a job or
+a rare helper comes once in minutes: whether it is to be expected is told by time. What is hardly ever normal needs no such
+patience. 10 to 20 s and 20 to 60 s give the same result on real software."""
 
-OPPORTUNITY = 10 * SECOND
-"""Nanoseconds of a replica's life that count as one observation when it does nothing: who only serves settles, too."""
+NEWCOMER = 120 * SECOND
+"""So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
+hook that is met for the first time."""
 
-__all__ = ["Judgement", "Question", "context_of", "is_learned", "judge", "must_wait", "running_replicas"]
+__all__ = [
+    "Judgement",
+    "Question",
+    "context_in",
+    "context_of",
+    "is_learned",
+    "judge",
+    "must_wait",
+    "running_replicas",
+    "standing_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +50,16 @@ class Judgement:
     finding: Finding
     alone: bool
     """There are no two peers of the same revision yet: waiting longer may bring them."""
+    undecided: bool
+    """It is odd, no peer follows, and only too little was seen so far to say so."""
 
 
 def context_of(behaviour: Behaviour) -> context.Context:
     """Return what a behaviour means anywhere."""
     flags = behaviour.flags
     if behaviour.type is BehaviourType.CONNECT:
-        return context.of_connect(program=behaviour.exe, target=behaviour.target)
+        injected = bool(flags >> ProcessFlag.INJECTED & 1)
+        return context.of_connect(program=behaviour.exe, target=behaviour.target, injected=injected)
     return context.of_exec(
         program=behaviour.exe,
         parent=behaviour.parent,
@@ -50,11 +71,63 @@ def context_of(behaviour: Behaviour) -> context.Context:
     )
 
 
+def context_in(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
+    """Return what a behaviour means here: of arguments, what they say that the accepted ones of their program do not.
+
+    A workload that was never seen to go outside of the cluster does not begin with it on one replica.
+    """
+    if behaviour.type is BehaviourType.CONNECT:
+        outside = context.is_outside(behaviour.target) and not _goes_outside(group, table)
+        injected = bool(behaviour.flags >> ProcessFlag.INJECTED & 1)
+        return context.of_connect(program=behaviour.exe, target=behaviour.target, first_outside=outside, injected=injected)
+    if not behaviour.base:
+        return context_of(behaviour)
+    known = {trait.why for trait in _accepted_traits(behaviour, group, table)}
+    return argument_context.of_arguments(
+        program=behaviour.exe,
+        parent=behaviour.parent,
+        arguments=behaviour.example,
+        known=known,
+        injected=bool(behaviour.flags >> ProcessFlag.INJECTED & 1),
+    )
+
+
+def _accepted_traits(behaviour: Behaviour, group: Group, table: SightingTable) -> list[context.Context]:
+    return [
+        trait
+        for entry in group.arguments_of(behaviour.base)
+        if _is_accepted(entry, table)
+        for trait in argument_context.traits(behaviour.exe, entry.example)
+    ]
+
+
+def _said(question: Question, level: context.Level, table: SightingTable) -> int:
+    """Return how many different things as telling as this level a program's accepted arguments say."""
+    traits = _accepted_traits(question.behaviour, question.group, table)
+    return len({trait.why for trait in traits if trait.level >= level})
+
+
+def _goes_outside(group: Group, table: SightingTable) -> bool:
+    rows = group.rows()
+    connects = rows[(table.type[rows] == BehaviourType.CONNECT) & (table.standing[rows] == Standing.ACCEPTED)]
+    return any(
+        context.is_outside(group.entries[behaviour].key.partition(" -> ")[2])
+        for behaviour in np.unique(table.behaviour[connects]).tolist()
+    )
+
+
+def standing_of(group: Group, replica: int, base: str, table: SightingTable) -> Standing:
+    """Return what is thought of an exec on one replica."""
+    entry = group.find(BehaviourType.EXEC, base)
+    row = None if entry is None else entry.rows.get(replica)
+    return Standing.ACCEPTED if row is None else Standing(int(table.standing[row]))
+
+
 def running_replicas(group: Group, table: SightingTable, now: int) -> int:
     """Return how many replicas of a group run, as far as their events tell."""
     second = now // SECOND
     if group.counted_running[0] != second:  # asked for each new sighting, and starts bring many at once
-        group.counted_running = second, int(np.count_nonzero(_Replicas.of(group, table, now).running))
+        group.counted_running = second, int(np.count_nonzero(Replicas.of(group, table, now).running))
     return group.counted_running[1]
 
 
@@ -81,50 +154,31 @@ def is_learned(entry: Entry, table: SightingTable, replicas: int) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Replicas:
-    """The replicas of a group as arrays, one entry each."""
-
-    ids: npt.NDArray[np.int64]
-    first: npt.NDArray[np.int64]
-    last: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64]
-    running: npt.NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, group: Group, table: SightingTable, now: int) -> "_Replicas":
-        ids = np.fromiter(group.replicas, np.int64, len(group.replicas))  # ascending: ids only grow
-        first = np.array([replica.first for replica in group.replicas.values()], np.int64)
-        rows = group.rows()
-        place = np.searchsorted(ids, table.replica[rows])
-        count = np.zeros(len(ids), np.int64)
-        np.add.at(count, place, table.count[rows])
-        last = first.copy()
-        np.maximum.at(last, place, table.last[rows])
-        return cls(ids, first, last, count, peers.running(first, last, count, now))
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One sighting to be judged."""
-
-    group: Group
-    row: int
-    """The sighting."""
-    behaviour: Behaviour
-    now: int
-    """Event time, nanoseconds."""
-    held: bool
-    """Its hold is over."""
-    startup: int
-    """How long a replica counts as starting, nanoseconds."""
-
-
 def must_wait(question: Question, table: SightingTable) -> bool:
     """Return whether the peers get their time in any case."""
     replica = question.group.replicas[int(table.replica[question.row])]
     starting = int(table.first[question.row]) - replica.born < question.startup
-    return decision.must_wait(context_of(question.behaviour).level, starting=starting, held=question.held)
+    level = context_in(question.behaviour, question.group, table).level
+    arguments = bool(question.behaviour.base)
+    if decision.must_wait(level, starting=starting, held=question.held, arguments=arguments):
+        return True
+    if level >= context.Level.STRONG or question.held:
+        return False
+    if question.behaviour.type is BehaviourType.CONNECT and tool(base_name(question.behaviour.exe)) is None:
+        return True  # a service's own program: its peers have the same suppliers
+    return _is_held(question.behaviour.parent, replica, question, table)
+
+
+def _is_held(program: str, replica: Replica, question: Question, table: SightingTable) -> bool:
+    """Return whether what started something is itself new and waits for the peers: then both are one job."""
+    entries = question.group.entries
+    return bool(program) and any(
+        table.standing[row] == Standing.PENDING
+        and row != question.row
+        and table.type[row] != BehaviourType.CONNECT
+        and behaviour_keys.file_of(entries[int(table.behaviour[row])].key) == program
+        for row in replica.rows
+    )
 
 
 def judge(question: Question, table: SightingTable, limits: decision.Limits) -> Judgement:
@@ -133,7 +187,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     replica_id, entry = int(table.replica[row]), group.entries[int(table.behaviour[row])]
     replica = group.replicas[replica_id]
     first_event = int(table.first[row])
-    replicas = _Replicas.of(group, table, now)
+    replicas = Replicas.of(group, table, now)
     revisions = [each.revision for each in group.replicas.values()]
     mixed = len(set(revisions)) > 1
     same = np.array([each == replica.revision for each in revisions], bool)
@@ -148,6 +202,11 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     starting = first_event - replica.born < question.startup
     if starting:  # what belongs to a start cannot have been seen of those that were running already
         comparable &= np.array([each.start_seen for each in group.replicas.values()], bool)
+    if behaviour.base:  # who never runs the program had no opportunity to give it arguments
+        base = group.find(BehaviourType.EXEC, behaviour.base)
+        runs = np.zeros_like(same)
+        runs[np.searchsorted(replicas.ids, list(base.rows) if base else [])] = True
+        comparable &= runs
     comparison = peers.compare(
         replica=int(np.searchsorted(replicas.ids, replica_id)),
         shows=shows,
@@ -158,19 +217,25 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         age=first_event - replica.born,
         now=now,
     )
-    about = context_of(behaviour)
+    about = context_in(behaviour, group, table)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
+    novelty = probability_of_new(question, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
+    if behaviour.base and about.level >= context.Level.STRONG:
+        novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
     case = decision.Case(
-        novelty=_novelty(question, replica, entry, replicas, table, mixed=mixed),
+        novelty=novelty,
         level=about.level if not (person and about.inspection) else context.Level.NEUTRAL,
         compared=comparison.compared,
         sharing=comparison.sharing,
         unsuspected=comparison.unsuspected,
-        supporters=_supporters(entry, row, about.level, table, person=person),
+        supporters=_supporters(question, entry, about.level, table, person=person),
         known=len(group.replicas) + group.past_replicas - 1,
         starting=starting,
         person=person,
         held=question.held,
+        arguments=bool(behaviour.base),
+        rollout=mixed,
+        newcomer=first_event - replica.born < NEWCOMER or first_event - group.first < 2 * NEWCOMER,
     )
     verdict = decision.decide(case, limits)
     alone = mixed and siblings < 2
@@ -179,6 +244,8 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT  # the deployment's first start: nothing changed, it is how it is
     if verdict.followed and _known_before(entry, table):
         action = decision.Action.ACCEPT  # the next run of a job does what the one before did
+    if about.level < context.Level.STRONG and action is not decision.Action.NOTE and _explained(question, table):
+        action = decision.Action.ACCEPT
     finding = Finding(
         group=group,
         replica=replica,
@@ -196,7 +263,18 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         context=about,
         followed=verdict.followed,
     )
-    return Judgement(action, finding, alone)
+    undecided = (
+        action is decision.Action.ACCEPT
+        and case.level >= context.Level.STRONG
+        and case.compared >= 2
+        and not (verdict.followed or person or case.supporters)
+    )
+    return Judgement(action, finding, alone, undecided)
+
+
+def _pace(behaviour: Behaviour, about: context.Context) -> int:
+    every_script = about.level is context.Level.SUSPICIOUS and base_name(behaviour.exe) in COMMON
+    return PACE.get(context.Level.NEUTRAL if every_script else about.level, 0)
 
 
 def _past_sharing(entry: Entry) -> int:
@@ -208,69 +286,51 @@ def _known_before(entry: Entry, table: SightingTable) -> bool:
     """Return whether the behaviour is no change: others were accepted with it, and not because of a change that was told."""
     if entry.accepted:
         return False
-    return entry.past_replicas > 0 or any(int(table.standing[each]) == Standing.ACCEPTED for each in entry.rows.values())
+    return _is_accepted(entry, table)
 
 
-def _supporters(entry: Entry, row: int, level: context.Level, table: SightingTable, *, person: bool) -> int:
+def _supporters(question: Question, entry: Entry, level: context.Level, table: SightingTable, *, person: bool) -> int:
     """Return how many other replicas make the behaviour likelier in normal life.
 
-    What is still held on others may be the same change. What was told of one replica without being telling, and of two although
-    suspicious, is not told again for each; but what is hardly ever normal gets no support from those who are suspected for it.
+    What is still held on others may be the same change. What was told of one replica without being telling is not told again
+    for each, nor what was told of two although odd, if it came in the same words: a rare helper or job of the workload itself
+    shows on several replicas. Persons have no habits, but
+    scripts that come from outside have.
     """
-    standings = [int(table.standing[each]) for each in entry.rows.values() if each != row]
-    told = sum(each in (Standing.FLAGGED, Standing.MILD) for each in standings)
+    others = {replica: Standing(int(table.standing[each])) for replica, each in entry.rows.items() if each != question.row}
+    standings = list(others.values())
     accepted = standings.count(Standing.ACCEPTED) + entry.past_replicas
-    held = standings.count(Standing.PENDING)
-    if level >= context.Level.STRONG:
+    suspected = {replica for replica, standing in others.items() if standing in {Standing.FLAGGED, Standing.MILD}}
+    if level < context.Level.SUSPICIOUS:
+        return accepted + standings.count(Standing.PENDING) + len(suspected)
+    if level is context.Level.SUSPICIOUS and not person:
+        accepted += standings.count(Standing.PENDING)
+    if level >= context.Level.KNOWN_BAD or (person and level > context.Level.SUSPICIOUS):
         return accepted
-    if (
-        level >= context.Level.SUSPICIOUS
-    ):  # a rare helper of the workload itself shows on several replicas; persons have no habit
-        return accepted + held + (0 if person else max(0, told - 1))
-    return accepted + held + told
+    behaviour = question.behaviour
+    if not behaviour.base and behaviour.type is BehaviourType.EXEC and len(behaviour.example) > 1:
+        words = question.group.find_behaviour(with_arguments(behaviour))
+        suspected &= words.rows.keys() if words else set()
+    if person:  # what somebody says to one replica after the other was told once
+        return accepted + len(suspected)
+    return accepted + max(0, len(suspected) - (level >= context.Level.STRONG or len(behaviour.example) < 2))
 
 
-def _novelty(
-    question: Question, replica: Replica, entry: Entry, replicas: "_Replicas", table: SightingTable, *, mixed: bool
-) -> float:
-    """Return how probable something new is here: in the workload, in its revision, from the same doer; the largest.
+def _explained(question: Question, table: SightingTable) -> bool:
+    """Return whether a learned command string says that a shell runs this program: then it is nothing new by itself."""
+    behaviour, group = question.behaviour, question.group
+    if behaviour.base or behaviour.type is not BehaviourType.EXEC or not behaviour.parent:
+        return False
+    name, running = base_name(behaviour.exe), running_replicas(group, table, question.now)
+    return any(
+        name in command_words(script)
+        for entry in group.arguments_by(behaviour.parent)
+        if is_learned(entry, table, running) and (script := command_string(base_name(behaviour.parent), entry.example[1:]))
+    )
 
-    A rollout is new as a whole, and a task runner's shell starts something new every few minutes while its loops repeat.
-    """
-    group, startup, now = question.group, question.startup, question.now
-    rows = group.rows()
-    rows = rows[(table.type[rows] == entry.type) & (rows != question.row)]
-    ids = np.fromiter(group.replicas, np.int64, len(group.replicas))
-    place = np.searchsorted(ids, table.replica[rows])
-    births = np.array([each.born for each in group.replicas.values()], np.int64)[place]
-    behaviour, count, first, standing = (getattr(table, name)[rows] for name in ("behaviour", "count", "first", "standing"))
-    accepted = standing == Standing.ACCEPTED
-    # What is held on others, or was long before, shows variety as well; what this replica did at the same moment is one chain.
-    at, mine = int(table.first[question.row]), table.replica[rows] == table.replica[question.row]
-    waiting = (standing == Standing.PENDING) & ~(mine & (abs(first - at) < MOMENT))
-    variety = (accepted | waiting | (standing == Standing.MILD)) & (first - births >= startup)
 
-    def part(where: npt.NDArray[np.bool_], begin: int, exposure: int) -> float:
-        return surprise.novelty(
-            behaviour[where], count[where], first[where], variety[where], begin=begin, now=now, exposure=exposure
-        ).probability
-
-    def exposure(of: npt.NDArray[np.bool_]) -> int:
-        lived = int(np.sum((replicas.last - replicas.first)[of & ~replicas.running])) if np.any(of & ~replicas.running) else 0
-        lived += int(np.sum(now - replicas.first[of & replicas.running]))
-        return max(int(replicas.count[of].sum()), lived // OPPORTUNITY)
-
-    all_replicas = np.ones(len(replicas.ids), bool)
-    past = sum(group.past_observations.values())
-    found = [part(np.ones(len(rows), bool), group.first, exposure(all_replicas) + past)]
-    if mixed:
-        same = np.array([each.revision == replica.revision for each in group.replicas.values()], bool)
-        found.append(part(same[place], int(replicas.first[same].min()), exposure(same)))
-    doer = table.source[rows] == entry.source
-    shared = behaviour[doer & accepted]
-    if len(shared) > len(np.unique(shared)):  # two replicas do one thing through it; else the doer itself is what is new
-        found.append(part(doer, group.first, 0))
-    return max(found)
+def _is_accepted(entry: Entry, table: SightingTable) -> bool:
+    return bool(entry.past_replicas) or any(table.standing[row] == Standing.ACCEPTED for row in entry.rows.values())
 
 
 _BY_LEVEL = {

@@ -34,10 +34,12 @@ def sentence(finding: Finding, replicas: list[ReplicaRef], behaviours: int, alik
 
 
 def _deed(finding: Finding) -> str:
+    if finding.deed:
+        return finding.deed
     behaviour = finding.behaviour
     if behaviour.type is BehaviourType.CONNECT:
         return f"connected from {behaviour.exe} to {behaviour.target}"
-    text = f"ran {behaviour.exe}"
+    text = f"ran {behaviour.exe} with other arguments than usual" if behaviour.base else f"ran {behaviour.exe}"
     if finding.group.kind is ContainerKind.EPHEMERAL:
         return f"{text} in the debug container {printable(finding.group.container, 64)}"
     if behaviour.flags >> ProcessFlag.INJECTED & 1:

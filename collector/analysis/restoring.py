@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 import numpy as np
-from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
-from collector.analysis.behaviours import Behaviour
+from collector.analysis.behaviours import restored
 from collector.analysis.groups import Groups
+from collector.analysis.judging import standing_of
 from collector.analysis.sightings import Group, Replica, Standing
 from collector.analysis.verdicts import Verdicts
 from collector.records import Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
@@ -52,18 +52,19 @@ def restore(
 
 def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: SightingRecord, told: dict[_Told, Severity]) -> None:
     table, replica = groups.table, group.by_uid[saved.pod_uid]
-    entry = group.entry(saved.type, saved.key, saved.example, saved.parent)
+    behaviour = restored(saved.type, saved.key, saved.example, saved.parent)
+    entry = group.entry(behaviour)
     if replica in group.entries[entry].rows:
         return
     row = group.sight(table, replica, entry, saved.first_seen)
+    verdicts.errands.meet(behaviour, group.workload)
     table.apply(np.array([row]), np.array([saved.count]), np.array([saved.last_seen]))
     severity = told.get((group.workload, group.container, saved.pod_uid, saved.key))
     if severity is not None:
         table.standing[row] = _STANDING.get(severity, Standing.FLAGGED)
+        return
+    of_base = standing_of(group, replica, behaviour.base, table) if behaviour.base else Standing.ACCEPTED
+    if of_base is not Standing.ACCEPTED:
+        table.standing[row] = of_base
     elif saved.first_seen > verdicts.now - verdicts.settings.nanoseconds(verdicts.settings.hold):
-        # It may have been held when the collector stopped.
-        program, _, target = saved.key.partition(" -> ")
-        exe = program.partition(" <- ")[0].removesuffix(" (injected)")
-        flags = 1 << ProcessFlag.INJECTED if saved.key.endswith(" (injected)") else 0
-        behaviour = Behaviour(saved.type, saved.key, exe, saved.parent, target, flags, saved.example)
-        verdicts.resume(row, behaviour, saved.first_seen)
+        verdicts.resume(row, behaviour, saved.first_seen)  # it may have been held when the collector stopped

@@ -6,7 +6,12 @@ from peerwatch.columns import NANOSECONDS
 
 from collector.detect.decision import DEFAULT_LIMITS, Limits
 
-__all__ = ["Settings"]
+__all__ = ["USUAL_BUDGET", "Settings"]
+
+
+USUAL_BUDGET = 0.1
+"""What the limits as they are come to, per replica and day at the pace of real clusters, in generated ones with all kinds of
+normal life (0.11). Quieter clusters stay below it, so that it is a scale and no promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +24,23 @@ class Settings:
     rollout_holds: int = 3
     """How many holds something new waits in a revision that has fewer than two other replicas: rollouts start one pod at a time
     and a pod is ready after seconds to a minute."""
+    odd_holds: int = 10
+    """How many holds something odd waits that nobody else does while too little is known of the workload to tell it: what an
+    intruder did from the first minute on is told in the fifth."""
     startup: float = 20
     """How long a replica counts as starting: entrypoints, migrations and first connections are compared when the peers have
     started, too."""
     cool_down: float = 900
     """What was told with severity HIGH or above is told again after this long at the earliest, when it goes on: 15 minutes, as
-    in the published evaluations. MEDIUM is told again only if it was rare (fewer than `evidence` events), LOW is told once."""
+    in the published evaluations. What is less is told once."""
     gather: float = 0.1
     """How long an incident gathers what belongs to it before it is first said: a command's whole chain in one message. A tenth
     of the second within which an alert should be out."""
+    budget: float = USUAL_BUDGET
+    """False alerts that may come, per replica and day: the one thing that most people change. It moves all limits together;
+    0 leaves what is bad on any system, volume and what people decided."""
     limits: Limits = DEFAULT_LIMITS
-    """Where the lines of the verdict are drawn."""
+    """Where the lines of the verdict are drawn with the usual budget."""
     most_workloads: int = 20_000
     """Containers of workloads kept (the longest unseen are forgotten): several times the largest clusters."""
     most_replicas: int = 256
@@ -41,6 +52,10 @@ class Settings:
     """Incidents that may still grow; the oldest are closed."""
     evidence: int = 8
     """Events kept per behaviour and replica of an incident."""
+
+    def limits_in_budget(self) -> Limits:
+        """Return the limits that are drawn for the budget."""
+        return self.limits.scaled(self.budget / USUAL_BUDGET)
 
     def nanoseconds(self, seconds: float) -> int:
         """Return one of the durations in the unit of events."""

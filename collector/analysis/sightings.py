@@ -6,7 +6,6 @@ bounded: replicas that are long gone and behaviours that hardly anybody supports
 
 import enum
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +14,13 @@ import numpy.typing as npt
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
+from collector.analysis.behaviours import Behaviour
+from collector.detect import arguments
+from collector.detect.argument_context import fixed_words
+from collector.detect.forms import ANY, Forms
 from collector.records import BehaviourType, WorkloadKey
 
-__all__ = ["Entry", "Group", "Replica", "SightingTable", "Standing"]
+__all__ = ["ARGUMENTS", "Entry", "Group", "Replica", "SightingTable", "Standing"]
 
 I64 = npt.NDArray[np.int64]
 
@@ -26,6 +29,9 @@ START_SEEN = 120 * 1_000_000_000
 
 MOST_COUNTED = 2**53
 """Where a count stays: nodes say how many events a row stands for, and a thousand of these still add up in 64 bits."""
+
+FEW = 12
+"""Events up to which counting them one by one is faster than as arrays."""
 
 MOST_NODES = 64
 MOST_REVISIONS = 16
@@ -45,6 +51,9 @@ class Standing(enum.IntEnum):
     MILD = 4
     """Reported because it was new and for nothing else: teaches nothing, but is a sign of how often something is new here."""
 
+
+ARGUMENTS = 3
+"""Type of an argument template in the table: to people it is an exec, told more exactly, but it must not be counted as one."""
 
 _COLUMNS: tuple[tuple[str, type[np.generic]], ...] = (
     ("replica", np.int64),
@@ -72,6 +81,8 @@ class SightingTable:
         self._size = 0
         self.removed: list[int] = []
         """Rows that were removed since somebody cleared this list: who keeps notes on rows tears them up."""
+        self.outdated: list[Group] = []
+        """Groups of which rows were removed, or behaviours became one: what was noted about their sightings is void."""
         self._columns: dict[str, npt.NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in _COLUMNS}
         self.group: list[Group | None] = []
 
@@ -97,20 +108,40 @@ class SightingTable:
             self.group.append(group)
             if row == len(self._columns["count"]):
                 self._columns = {name: np.concatenate([each, np.zeros_like(each)]) for name, each in self._columns.items()}
-        values = (replica, behaviour, int(entry.type), entry.source, 0, time, time, Standing.ACCEPTED, True, False)
+        values = (replica, behaviour, entry.column_type, entry.source, 0, time, time, Standing.ACCEPTED, True, False)
         for (name, _), value in zip(_COLUMNS, values, strict=True):
             self._columns[name][row] = value
         return row
 
     def remove(self, row: int) -> None:
         """Forget a sighting."""
+        self.outdate(self.group[row])
         self.group[row] = None
         self._columns["dirty"][row] = self._columns["hot"][row] = False
         self._free.append(row)
         self.removed.append(row)
 
+    def outdate(self, group: "Group | None") -> None:
+        """Declare void what was noted about a group's sightings."""
+        if group is not None and (not self.outdated or self.outdated[-1] is not group):
+            self.outdated.append(group)
+
     def apply(self, rows: I64, counts: I64, times: I64) -> None:
-        """Count events."""
+        """Count events; those of row -1 are of no sighting."""
+        if len(rows) > FEW:
+            self._apply_many(rows, counts, times)
+            return
+        count, first, last, dirty = (self._columns[name] for name in ("count", "first", "last", "dirty"))
+        for row, many, time in zip(rows.tolist(), counts.tolist(), times.tolist(), strict=True):
+            if row >= 0:
+                count[row] = min(int(count[row]) + many, MOST_COUNTED)
+                dirty[row] = True
+                last[row] = max(last[row], time)
+                first[row] = min(first[row], time)
+
+    def _apply_many(self, rows: I64, counts: I64, times: I64) -> None:
+        known = rows >= 0
+        rows, counts, times = rows[known], counts[known], times[known]
         count = self._columns["count"]
         np.add.at(count, rows, counts)
         count[rows] = np.minimum(count[rows], MOST_COUNTED)
@@ -156,7 +187,9 @@ class Entry:
     example: tuple[str, ...]
     parent: str
     source: int
-    """Who does it, as a number: the parent of an exec, the program of a connect."""
+    """Who does it, as a number: the parent of an exec, the program of a connect, the exec of arguments."""
+    base: str = ""
+    """Of arguments: key of their exec."""
     rows: dict[int, int] = field(default_factory=dict)
     """Replica id → sighting."""
     nodes: set[str] = field(default_factory=set)
@@ -168,6 +201,11 @@ class Entry:
     past_last: int = 0
     accepted: bool = False
     """Most of the peers did it when it was judged: the workload's own change."""
+
+    @property
+    def column_type(self) -> int:
+        """What it counts as."""
+        return ARGUMENTS if self.base else int(self.type)
 
     def seen_by(self, replica: int, row: int, node: str, revision: str) -> None:
         """Note that a replica shows it."""
@@ -197,6 +235,12 @@ class Group:
         self.by_key: dict[tuple[BehaviourType, str], int] = {}
         self.past_replicas = 0
         self.past_observations = dict.fromkeys(BehaviourType, 0)
+        self._forms: dict[str, Forms] = {}
+        """Per exec the templates of its arguments."""
+        self.generalised = 0
+        """How often templates became one: what some behaviour was known under may have changed."""
+        self.noted: list[int] = []
+        """Pairs of subject and behaviour whose sighting was noted."""
         self._next_replica = self._next_entry = 0
         self.counted_running = -1, 0
         """Event time in whole seconds, and how many replicas ran then."""
@@ -216,16 +260,39 @@ class Group:
             self.replicas[known] = record
         return known
 
-    def entry(self, kind: BehaviourType, key: str, example: Sequence[str], parent: str) -> int:
+    def entry(self, behaviour: Behaviour) -> int:
         """Return the id of a behaviour, adding it when it is new; the first spelling of a path stays."""
+        kind, key = behaviour.type, self._key_of(behaviour, learn=True)
         name = (kind, behaviour_keys.merged(key))
         known = self.by_key.get(name)
         if known is None:
             known = self.by_key[name] = self._next_entry
             self._next_entry += 1
-            doer = parent if kind is BehaviourType.EXEC else key.partition(" -> ")[0]
-            self.entries[known] = Entry(kind, key, tuple(example), parent, _number(behaviour_keys.merged(doer)))
+            doer = behaviour.parent if kind is BehaviourType.EXEC else key.partition(" -> ")[0]
+            source = _number(behaviour_keys.merged(behaviour.base or doer))
+            entry = Entry(kind, key, behaviour.example, behaviour.parent, source, behaviour.base)
+            # What a free position holds was found to vary: nothing of it is judged.
+            entry.accepted = bool(behaviour.base) and ANY in key.removeprefix(behaviour.base).split()
+            self.entries[known] = entry
         return known
+
+    def _key_of(self, behaviour: Behaviour, *, learn: bool) -> str:
+        """Return the key under which a behaviour is known: that of arguments depends on which positions are free."""
+        if not behaviour.base:
+            return behaviour.key
+        base = behaviour_keys.merged(behaviour.base)
+        forms = self._forms.get(base)
+        if forms is None:
+            if not learn:
+                return behaviour.key
+            forms = self._forms[base] = Forms()
+        words = behaviour.words
+        fixed = fixed_words(behaviour.exe, words)
+        known = forms.find(words, fixed)
+        if learn and known != (learned := forms.add(words, fixed)):
+            known = learned
+            self.generalised += 1
+        return behaviour.key if known == words else f"{behaviour.base}{behaviour_keys.ARGUMENTS}{arguments.text_of(known)}"
 
     def sight(self, table: SightingTable, replica: int, behaviour: int, time: int) -> int:
         """Add a sighting and return its row."""
@@ -248,7 +315,8 @@ class Group:
             entry = self.entries[int(table.behaviour[row])]
             del entry.rows[replica]
             count = int(table.count[row])
-            self.past_observations[entry.type] += count
+            if not entry.base:
+                self.past_observations[entry.type] += count
             entry.past_count += count
             entry.past_first = min(entry.past_first or int(table.first[row]), int(table.first[row]))
             entry.past_last = max(entry.past_last, int(table.last[row]))
@@ -262,10 +330,25 @@ class Group:
         self._size = len(rows)
         self._buffer = np.array(rows + [0] * max(64, len(rows)), np.int64)
 
-    def find(self, kind: BehaviourType, key: str) -> Entry | None:
+    def find_behaviour(self, behaviour: Behaviour) -> Entry | None:
         """Return a known behaviour."""
+        return self.find(behaviour.type, self._key_of(behaviour, learn=False))
+
+    def find(self, kind: BehaviourType, key: str) -> Entry | None:
+        """Return what is known by a key."""
         known = self.by_key.get((kind, behaviour_keys.merged(key)))
         return None if known is None else self.entries[known]
+
+    def arguments_of(self, base: str) -> list[Entry]:
+        """Return the argument templates of an exec."""
+        forms = self._forms.get(behaviour_keys.merged(base), ())
+        keys = (f"{base}{behaviour_keys.ARGUMENTS}{arguments.text_of(words)}" for words in forms)
+        return [entry for entry in (self.find(BehaviourType.EXEC, key) for key in keys) if entry is not None]
+
+    def arguments_by(self, program: str) -> list[Entry]:
+        """Return the argument templates of a file, whoever started it."""
+        found = (base for base in self._forms if behaviour_keys.file_of(base) == behaviour_keys.merged(program))
+        return [entry for base in found for entry in self.arguments_of(base)]
 
     def drop_entries(self, table: SightingTable, many: int, *, keep: int) -> int:
         """Forget behaviours with the least support, the longest unseen first, but not `keep`; return how many."""

@@ -4,19 +4,27 @@ import dataclasses
 import heapq
 from dataclasses import dataclass, field
 
-from peerwatch.columns import NANOSECONDS
+from peerwatch.columns import NANOSECONDS, ProcessFlag
 
 from collector.analysis import judging
 from collector.analysis.behaviours import Behaviour
+from collector.analysis.errands import Errands
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups
 from collector.analysis.incidents import IncidentBook, OpenIncident
-from collector.analysis.losses import LossLog
+from collector.analysis.losses import LossLog, NodeName
 from collector.analysis.sightings import Group, Standing
+from collector.analysis.volume import Deviation, VolumeWatch
 from collector.detect import context, decision
-from collector.records import Evidence, Incident, Severity, WorkloadKey
+from collector.records import BehaviourType, Evidence, Incident, Severity, WorkloadKey
 
 __all__ = ["Verdicts"]
+
+LOSS_BEFORE = 60 * NANOSECONDS
+"""What was lost up to so long before an incident may hide how it began, and what its peers did."""
+
+LOSS_LATE = 60 * NANOSECONDS
+"""Incidents that began at most so long ago are told again when a loss in their time is told late: nodes say so in seconds."""
 
 
 @dataclass(slots=True)
@@ -37,8 +45,10 @@ class Verdicts:
 
     def __init__(self, groups: Groups) -> None:
         self.settings = groups.settings
+        self._limits = self.settings.limits_in_budget()
         self.now = 0
         self.losses = LossLog()
+        self.errands = Errands()
         self.alerts: dict[WorkloadKey, int] = {}
         """Alerts per workload, each incident once."""
         self._table = groups.table
@@ -79,6 +89,9 @@ class Verdicts:
     def hold(self, row: int, behaviour: Behaviour) -> None:
         """Take a new sighting: it is judged with its first event."""
         self._forget_removed()
+        group = self._table.group[row]
+        if group is not None:
+            self.errands.meet(behaviour, group.workload)
         self._table.standing[row] = Standing.PENDING
         self._table.hot[row] = True
         self._watched[row] = _Watched(row, behaviour)
@@ -106,7 +119,7 @@ class Verdicts:
             if len(watched.evidence) == 1 and not watched.holds:
                 self._judge(group, row, watched, held=False)
         elif watched.incident is not None:
-            watched.incident.add_evidence(group.replicas[int(self._table.replica[row])].uid, evidence)
+            watched.incident.add_evidence(group.replicas[int(self._table.replica[row])].uid, evidence, watched.behaviour.type)
             self._publish_later(watched.incident)
         elif told is not None:
             self._tell(watched, dataclasses.replace(told, time=evidence.time, first_event=evidence.time))
@@ -115,12 +128,16 @@ class Verdicts:
     def _told_anew(self, group: Group, row: int, watched: _Watched, told: Finding) -> Finding | None:
         """Return what is told of something that goes on after its cool-down, None when there is nothing to tell any more.
 
-        What is mild is told once. What most of the peers do by now was told of each of them, and is no deviation any more.
+        What is less than HIGH is told once, save what persons do: they have no habits. What most of the peers do by now was
+        told of each of them, and is no deviation any more.
         """
-        if told.severity < Severity.MEDIUM:
+        person = bool(watched.behaviour.flags >> ProcessFlag.INJECTED & 1)
+        if told.severity < (Severity.MEDIUM if person else Severity.HIGH):
+            return None
+        if person and self.errands.is_usual(watched.behaviour, told.context.level):
             return None
         question = judging.Question(group, row, watched.behaviour, self.now, True, self._ns(self.settings.startup))
-        finding = judging.judge(question, self._table, self.settings.limits).finding
+        finding = judging.judge(question, self._table, self._limits).finding
         common = finding.sharing > decision.FOLLOWED * finding.compared
         if common and finding.context.level < context.Level.KNOWN_BAD:
             return None
@@ -128,11 +145,36 @@ class Verdicts:
             finding, severity=told.severity, score=told.score, kind=told.kind, followed=False, again=True
         )
 
+    def end_window(self, volume: VolumeWatch, end: int) -> None:
+        """Let event time come to the end of a window of counts, and take what was too much in it."""
+        self.advance(end)
+        for deviation in volume.close():
+            self.deviates(deviation)
+
+    def deviates(self, deviation: Deviation) -> None:
+        """Take a finding about how often something is done."""
+        incident = self._book.join(deviation.finding, 0)
+        for evidence in deviation.evidence:
+            incident.add_evidence(deviation.finding.replica.uid, evidence, deviation.finding.behaviour.type)
+        self._publish_later(incident)
+
     def resume(self, row: int, behaviour: Behaviour, since: int) -> None:
         """Hold a saved sighting again that had not been decided when the collector stopped."""
         self._table.standing[row] = Standing.PENDING
         self._watched[row] = _Watched(row, behaviour)
         self._later(since + self._ns(self.settings.hold), self._watched[row])
+
+    def lose(self, node: NodeName, time: int, begin: int, end: int, count: int) -> None:
+        """Take a loss; what was told of its time is told again with it."""
+        self.losses.add(node, time, begin, end, count)
+        for incident in self._book.latest(time - LOSS_LATE):
+            if incident.revision and self._lost_around(incident) > incident.lost:
+                incident.changed = True
+                self._publish_later(incident)
+
+    def _lost_around(self, incident: OpenIncident) -> int:
+        nodes = {(each.group.workload.cluster, each.replica.node) for each in incident.findings.values()}
+        return self.losses.between(nodes, incident.first_event - LOSS_BEFORE, incident.last)
 
     def count_alert(self, incident: Incident) -> None:
         """Count an incident that is an alert."""
@@ -171,7 +213,7 @@ class Verdicts:
     def _judge(self, group: Group, row: int, watched: _Watched, *, held: bool) -> None:
         replica = group.replicas[int(self._table.replica[row])]
         first = int(self._table.first[row])
-        accomplice = self._book.accomplice(group, replica, first, watched.parent_pid)
+        accomplice = self._book.accomplice(group, replica, first, watched.parent_pid, watched.behaviour.key)
         if accomplice is not None and accomplice.full:  # a scan of 65,535 ports is not judged port by port
             accomplice.leave_out((group.container, replica.uid), first)
             self._publish_later(accomplice)
@@ -181,14 +223,17 @@ class Verdicts:
         if accomplice is None and judging.must_wait(case, self._table):
             self._later(self.now + self._ns(self.settings.hold), watched)
             return
-        judgement = judging.judge(case, self._table, self.settings.limits)
+        judgement = judging.judge(case, self._table, self._limits)
         action, finding = judgement.action, judgement.finding
+        if self.errands.is_usual(watched.behaviour, finding.context.level):
+            action, finding = decision.Action.NOTE, dataclasses.replace(finding, severity=Severity.INFO)
         if accomplice is not None and action in (decision.Action.HOLD, decision.Action.ACCEPT) and not finding.followed:
             action = decision.Action.RAISE
         else:
             accomplice = None
-        waits = held and judgement.alone and action is not decision.Action.RAISE
-        if action is decision.Action.HOLD or (waits and watched.holds < self.settings.rollout_holds):
+        waits = judgement.alone and action is not decision.Action.RAISE
+        holds = self.settings.odd_holds if judgement.undecided else self.settings.rollout_holds if waits else 0
+        if action is decision.Action.HOLD or (held and watched.holds < holds):
             self._later(self.now + self._ns(self.settings.hold), watched)
         elif action is decision.Action.ACCEPT:
             self._accept(row, Standing.ACCEPTED)
@@ -198,13 +243,28 @@ class Verdicts:
             self._accept(row, Standing.ACCEPTED if finding.followed else Standing.PERSON)
         else:
             mild = finding.severity is Severity.LOW and accomplice is None
-            self._table.standing[row] = Standing.MILD if mild else Standing.FLAGGED
+            self._stand(row, Standing.MILD if mild else Standing.FLAGGED)
             self._tell(watched, finding)
             if finding.severity >= Severity.HIGH:
                 self._later(self.now + self._ns(self.settings.cool_down), watched)
 
+    def _stand(self, row: int, standing: Standing) -> None:
+        """Settle a sighting, and with an exec the arguments that waited for it."""
+        table, group = self._table, self._table.group[row]
+        table.standing[row] = standing
+        if group is None:
+            return
+        entry = group.entries[int(table.behaviour[row])]
+        if entry.type is not BehaviourType.EXEC or entry.base:
+            return
+        replica = int(table.replica[row])
+        for told in group.arguments_of(entry.key):
+            at = told.rows.get(replica)
+            if at is not None and table.standing[at] == Standing.PENDING and at not in self._watched:
+                table.standing[at] = standing
+
     def _accept(self, row: int, standing: Standing) -> None:
-        self._table.standing[row] = standing
+        self._stand(row, standing)
         self._table.hot[row] = False
         self._watched.pop(row, None)
 
@@ -212,7 +272,7 @@ class Verdicts:
         incident = self._book.join(finding, watched.parent_pid)
         watched.finding, watched.incident = finding, incident
         for evidence in watched.evidence:
-            incident.add_evidence(finding.replica.uid, evidence)
+            incident.add_evidence(finding.replica.uid, evidence, finding.behaviour.type)
         self._publish_later(incident)
 
     def _publish_later(self, incident: OpenIncident) -> None:
@@ -225,9 +285,8 @@ class Verdicts:
     def _publish(self, incident: OpenIncident) -> None:
         if not incident.revision:
             incident.time = self.now
-        nodes = {each.replica.node for each in incident.findings.values()}
-        losses = self.losses.between(nodes, incident.first_event - 60 * NANOSECONDS, incident.last)
-        published = self._book.publish(incident, self._times_seen, losses)
+        incident.lost = self._lost_around(incident)
+        published = self._book.publish(incident, self._times_seen, incident.lost)
         if published.severity > Severity.INFO and not incident.counted:
             incident.counted = True
             self.count_alert(published)
@@ -235,6 +294,6 @@ class Verdicts:
 
     def _times_seen(self, finding: Finding) -> int:
         group, behaviour = finding.group, finding.behaviour
-        entry, replica = group.find(behaviour.type, behaviour.key), group.by_uid.get(finding.replica.uid)
+        entry, replica = group.find_behaviour(behaviour), group.by_uid.get(finding.replica.uid)
         row = None if entry is None or replica is None else entry.rows.get(replica)
         return 1 if row is None else max(1, int(self._table.count[row]))

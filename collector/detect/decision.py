@@ -1,9 +1,10 @@
 """What follows from surprise, peers and context: say it at once, wait whether the peers follow, or let it be."""
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 
-from collector.detect.context import Level
+from collector.detect.tools import Level
 
 __all__ = ["DEFAULT_LIMITS", "FOLLOWED", "Action", "Case", "Limits", "Verdict", "decide", "must_wait", "weight"]
 
@@ -38,6 +39,16 @@ class Limits:
     before. 25 observations without a singleton."""
     alone: float = 0.001
     """The same where there are fewer than two peers: nobody could have followed, so ten times as much history is asked for."""
+    arguments: float = 0.003
+    """The same for arguments that are new and say nothing else: programs have more of these than the system has programs."""
+
+    def scaled(self, factor: float) -> "Limits":
+        """Return these limits, all multiplied: the one knob for how many alerts there may be.
+
+        False alerts grow about as the factor does (0.3: a third of them, and a twentieth of the finds), so it is the budget
+        that is wanted, in alerts per replica and day, divided by the one that there is.
+        """
+        return Limits(*(min(1.0, each * factor) for each in dataclasses.astuple(self)))
 
 
 DEFAULT_LIMITS = Limits()
@@ -65,6 +76,12 @@ class Case:
     """It came from outside of the container (kubectl exec, a probe, a hook)."""
     held: bool
     """The hold is over."""
+    arguments: bool = False
+    """Only the arguments of a known program are new."""
+    rollout: bool = False
+    """The group has several revisions: what its replicas begin together is a change that somebody made."""
+    newcomer: bool = False
+    """Replica or workload are known for minutes only: what comes from outside may be their probes and hooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +99,13 @@ _FACTOR = {Level.ROUTINE: 10.0, Level.NEUTRAL: 1.0, Level.SUSPICIOUS: 0.3, Level
 rollouts, too (some three times as rare), a file executed that was written after the start hardly ever."""
 
 
-def must_wait(level: Level, *, starting: bool, held: bool) -> bool:
+def must_wait(level: Level, *, starting: bool, held: bool, arguments: bool = False) -> bool:
     """Return whether a case is held whatever its numbers are, so that nobody need work them out."""
-    return not held and level < Level.KNOWN_BAD and (starting or level < Level.SUSPICIOUS)
+    return not held and level < Level.KNOWN_BAD and (starting or level < _first_at_once(arguments=arguments))
+
+
+def _first_at_once(*, arguments: bool) -> Level:
+    return Level.STRONG if arguments else Level.SUSPICIOUS
 
 
 def weight(case: Case) -> float:
@@ -99,6 +120,8 @@ def weight(case: Case) -> float:
 def decide(case: Case, limits: Limits) -> Verdict:
     """Return the verdict on a case; the same case is decided again when its hold is over."""
     followed = case.unsuspected > FOLLOWED * case.compared
+    if case.level >= Level.STRONG and not (case.starting or case.newcomer or case.rollout or case.supporters):
+        followed = False  # what is hardly ever normal and begins everywhere, without a rollout, is not everybody's habit
     probability = weight(case)
     return Verdict(_action(case, limits, probability, followed=followed), probability, followed)
 
@@ -109,10 +132,21 @@ def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -
         return Action.HOLD if case.starting and not case.held else action
     if not case.held:
         settled = case.novelty <= limits.settled
-        at_once = settled and not followed and case.level >= Level.SUSPICIOUS and not case.starting and case.compared >= 2
+        at_once = (
+            settled
+            and not followed
+            and case.level >= _first_at_once(arguments=case.arguments)
+            and not case.starting
+            and case.compared >= 2
+        )
         return Action.RAISE if at_once and probability <= limits.at_once else Action.HOLD
+    if case.person and case.level >= Level.SUSPICIOUS and not (case.newcomer or case.supporters):
+        return Action.RAISE  # more than looking; how varied a workload's own life is says nothing about persons
     limit = limits.after_hold if case.compared >= 2 else limits.alone
+    if case.arguments and case.level < Level.SUSPICIOUS:
+        limit = min(limit, limits.arguments)
     looked = case.person and case.level < Level.SUSPICIOUS
-    if not followed and probability <= limit and not looked:
+    beginning = case.newcomer and case.unsuspected > 0 and not case.person  # the others are about to show it, too
+    if not followed and probability <= limit and not (looked or beginning):
         return Action.RAISE
     return Action.NOTE if followed or (case.person and not case.starting) else Action.ACCEPT

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Novelty", "novelty", "unseen_mass"]
+__all__ = ["Novelty", "late_discoveries", "novelty", "shared_mass", "unseen_mass"]
 
 PRIOR = 0.5
 """Pseudo-count of singletons (Jeffreys): with none among n observations the unseen mass is about 1 / 2n, not 0."""
+
+FEWEST_SINGLETONS = 2
+"""One may be a leader's, or the deviation itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,44 @@ def novelty(
     total = max(int(count.sum()), exposure)
     if not len(behaviour):
         return Novelty(unseen_mass(total, 0), total, 0)
-    _, index = np.unique(behaviour, return_inverse=True)
+    index = behaviour - behaviour.min()  # small numbers: what lies between two of them was never seen and counts nowhere
     per_behaviour = np.bincount(index, weights=count)
     varied = np.zeros(len(per_behaviour), bool)
     varied[index[variety]] = True
     singletons = int(np.count_nonzero((per_behaviour == 1) & varied))
-    discovered = np.full(len(per_behaviour), now, np.int64)
-    np.minimum.at(discovered, index, first)
-    late = int(np.count_nonzero((discovered >= begin + (now - begin) // 2) & varied))
+    late = late_discoveries(behaviour, first, variety, begin=begin, now=now)
     probability = max(unseen_mass(total, singletons), unseen_mass(total // 2, late))
     return Novelty(probability, total, singletons)
+
+
+def late_discoveries(
+    behaviour: npt.NDArray[np.int64], first: npt.NDArray[np.int64], variety: npt.NDArray[np.bool_], *, begin: int, now: int
+) -> int:
+    """Return how many behaviours were first seen in the later half of the time; arguments as for `novelty`."""
+    if not len(behaviour):
+        return 0
+    index = behaviour - behaviour.min()  # small numbers: what lies between two of them was never seen and counts nowhere
+    many = int(index.max()) + 1
+    varied = np.zeros(many, bool)
+    varied[index[variety]] = True
+    discovered = np.full(many, now, np.int64)
+    np.minimum.at(discovered, index, first)
+    return int(np.count_nonzero((discovered >= begin + (now - begin) // 2) & varied))
+
+
+def shared_mass(behaviour: npt.NDArray[np.int64], replica: npt.NDArray[np.int64]) -> float:
+    """Return how probable it is that what a replica shows next was shown by no other one, among alternatives to each other.
+
+    Good and Turing's estimate of incidence: a draw is one alternative shown by one replica, however often, so that a loop or a
+    busy connection hides nothing. With fewer than two singletons there is no sign of variety: it is 0.
+
+    Args:
+        behaviour: per sighting, which of the alternatives.
+        replica: per sighting, on which replica.
+    """
+    if not len(behaviour):
+        return 0.0
+    pairs = np.unique(behaviour << 32 | replica)
+    _, sharing = np.unique(pairs >> 32, return_counts=True)
+    singletons = int(np.count_nonzero(sharing == 1))
+    return singletons / (len(pairs) + 1) if singletons >= FEWEST_SINGLETONS else 0.0

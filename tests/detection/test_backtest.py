@@ -17,9 +17,9 @@ from collector.records import Incident
 def recording() -> list[bytes]:
     cluster = Cluster()
     pods = cluster.pods(5)
-    cluster.normal(pods, 0, 90)
+    cluster.normal(pods, 0, 701, every=4)
     cluster.exec(60.5, pods[2], "/usr/bin/nc")
-    cluster.exec(80.5, pods[3], "/opt/odd")
+    cluster.exec(690.5, pods[3], "/opt/odd")
     return list(jsonlines.write(cluster.table()))
 
 
@@ -35,8 +35,8 @@ def test_incidents_come_out_in_event_time_and_held_ones_after_the_end(tmp_path: 
 
     found = alerts(latest(incidents))
     assert [each.replicas[0].pod for each in found] == ["cart-r1-2", "cart-r1-3"]
-    assert [each.time - BEGIN for each in found] == [int(60.6 * SECOND), int(110.6 * SECOND)]
-    assert said[-1].startswith("452 events in ")
+    assert [each.time - BEGIN for each in found] == [int(60.6 * SECOND), int(720.6 * SECOND)]
+    assert said[-1].startswith("882 events in ")
 
 
 def test_it_is_deterministic_and_the_same_from_several_files(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collector.analysis import behaviour_keys, behaviours
 
 def keys(cluster: Cluster) -> list[str]:
     seen = behaviours.observe(cluster.table())
-    return [seen.behaviours[index].key for index in seen.behaviour]
+    return [seen.behaviours[index].key for index in seen.behaviour if not seen.behaviours[index].base]
 
 
 @pytest.mark.parametrize(

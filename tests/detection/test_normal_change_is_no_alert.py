@@ -115,10 +115,10 @@ def test_an_init_container_has_its_own_baseline(cluster: Cluster) -> None:
     pods = cluster.pods(5)
     for pod in cluster.pods(5, kind=ContainerKind.INIT, container="migrate"):
         cluster.exec(0.1, pod, "/usr/bin/chown", parent="")
-    cluster.normal(pods, 1, 120)
-    cluster.exec(60.5, pods[0], "/usr/bin/chown")
+    cluster.normal(pods, 1, 320)
+    cluster.exec(260.5, pods[0], "/usr/bin/chown")
 
-    (alert,) = alerts(analyse(cluster, until=200))
+    (alert,) = alerts(analyse(cluster, until=400))
 
     assert alert.replicas[0].container == "app"
     assert (alert.compared, alert.sharing) == (4, 0)

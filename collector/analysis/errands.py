@@ -1,0 +1,65 @@
+"""What is run from outside in several workloads with the same words: a scanner's or an operator's errand.
+
+A security agent, a backup or an inventory enters every pod of a cluster (`kubectl exec` or alike) and says the same in each.
+Told per replica and per workload that would be most of all alerts. So the first workloads are told, and what was met in
+several is the cluster's own habit from then on. The words count, whatever the program's path: images differ, scripts do not.
+"""
+
+from collections import OrderedDict
+
+from peerwatch.columns import ProcessFlag
+
+from collector.analysis.behaviours import Behaviour
+from collector.detect import arguments
+from collector.detect.tools import SHELLS, Level, base_name
+from collector.records import WorkloadKey
+
+__all__ = ["Errands", "errand"]
+
+MOST = 4096
+"""Errands that are remembered; the longest unmet are forgotten, and told again when they come back."""
+
+NEEDED = {Level.ROUTINE: 3, Level.NEUTRAL: 3, Level.SUSPICIOUS: 3, Level.STRONG: 6}
+"""In how many workloads an errand must have been met. Somebody who goes from workload to workload has been told of in two, or
+five, by then; what nothing normal looks like is never an errand."""
+
+_MOST_NEEDED = max(NEEDED.values())
+
+
+class Errands:
+    """Which words from outside were met in which workloads."""
+
+    def __init__(self) -> None:
+        self._met: OrderedDict[tuple[str, ...], dict[WorkloadKey, None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return len(self._met)
+
+    def meet(self, behaviour: Behaviour, workload: WorkloadKey) -> None:
+        """Note that a workload shows a behaviour; what is no errand is left out."""
+        words = errand(behaviour)
+        if words is None:
+            return
+        met = self._met.setdefault(words, {})
+        self._met.move_to_end(words)
+        if len(met) < _MOST_NEEDED:
+            met[workload] = None
+        if len(self._met) > MOST:
+            self._met.popitem(last=False)
+
+    def is_usual(self, behaviour: Behaviour, level: Level) -> bool:
+        """Return whether so many workloads showed a behaviour that it belongs to the cluster."""
+        needed, words = NEEDED.get(level), errand(behaviour)
+        return needed is not None and words is not None and len(self._met.get(words, ())) >= needed
+
+
+def errand(behaviour: Behaviour) -> tuple[str, ...] | None:
+    """Return the words of what came from outside; None for all else, and for a shell that nobody told anything yet."""
+    if not behaviour.flags >> ProcessFlag.INJECTED & 1:
+        return None
+    name = base_name(behaviour.exe)
+    if behaviour.target:
+        return "connect", name, behaviour.target
+    words = behaviour.words or arguments.template(name, behaviour.example[1:])
+    return None if name in SHELLS and not words else ("exec", name, *words)

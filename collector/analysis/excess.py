@@ -1,0 +1,182 @@
+"""What is too much in one window of counts: bursts, fan-out, beacons, and trickles of new destinations.
+
+Functions of the counts alone; they note in them what was told, so that it is told once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from peerwatch.columns import NANOSECONDS
+
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.counts import AGAIN, WINDOW, Counts
+from collector.detect import volume
+from collector.detect.volume import Habit
+from collector.records import Severity
+
+__all__ = ["ENOUGH", "TRICKLE", "WARM", "Excess", "bursts", "rhythms", "trickles"]
+
+I64 = npt.NDArray[np.int64]
+F64 = npt.NDArray[np.float64]
+
+WARM = 180 * NANOSECONDS
+"""A replica's first minutes fill caches and connect to everything: they are neither judged nor learned from."""
+
+ENOUGH = 60
+"""Windows of replicas that make a habit: half an hour of one, six minutes of five."""
+
+MANY = 30
+"""Fewer in a window, one a second, is no volume."""
+
+MANY_DESTINATIONS = 12
+"""The same for distinct destinations: more than one program's configuration names, fewer than the smallest scan."""
+
+SURPRISE = 6.0
+"""Spreads above the habit, peers and activity taken off. The largest of ten thousand normal counts lies at four."""
+
+LEAST_TOP = 10
+"""A workload's top counts as this at least: a job that was seen once runs ten times when it has more to do."""
+
+TIMES_TOP = 4.0
+"""And so many times what all replicas together ever did in a window: a doubled load on one replica is still none."""
+
+EXTREME = 32.0
+"""From so many times the top on, one window is enough; below, the next has to confirm it."""
+
+MOST_JUDGED = 256
+"""Candidates per window, the most surprising first: what exceeds that is a cluster-wide event, told by its worst."""
+
+TRICKLE = 120
+"""Windows, an hour, in which destinations new to the whole workload are counted per replica …"""
+FEW_NEW = 4
+"""… so many of them at least …"""
+UNLIKELY = 1e-5
+"""… and as improbable as this at the rate at which all replicas meet new ones."""
+
+BEATS = 6
+"""Gaps between single connects that show a rhythm."""
+STEADY = 0.2
+"""Their spread as a share of the mean; 1 is chance, beacons with a usual jitter of 20 % have 0.12."""
+SLOWEST_FOLD_S = 2.0
+"""Shorter gaps may be those of an agent's flushes."""
+SETTLED = 600 * NANOSECONDS
+"""Destinations that came up while the workload was younger are its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """One cell that does too much."""
+
+    cell: int
+    behaviour: Behaviour
+    deed: str
+    """What was done, for the reason."""
+    severity: Severity
+    probability: float
+    """Of so much in normal life."""
+    techniques: tuple[str, ...] = ()
+
+
+def bursts(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
+    """Yield cells that count far more than habit, peers, the replica's activity and the workload's own top explain."""
+    cells, items, replicas = counts.cells, counts.items, counts.replicas
+    many = np.flatnonzero(cells.count[active] >= min(MANY, MANY_DESTINATIONS))
+    if not len(many):
+        return
+    windows, habit = counts.habit(cells.item[active])
+    item, replica, count = cells.item[active], cells.replica[active], cells.count[active]
+    surprise = habit.surprise(count)
+    fans = replicas.fan[replica] == active
+    odd = (surprise >= SURPRISE) & (windows >= ENOUGH) & (count >= np.where(fans, MANY_DESTINATIONS, MANY))
+    top = np.maximum(items.top[item], LEAST_TOP)
+    odd &= (count >= TIMES_TOP * top) & (window - cells.told[active] > AGAIN)
+    odd &= window * WINDOW - replicas.first[replica] >= WARM
+    places = np.flatnonzero(odd)
+    counts.left_out += max(0, len(places) - MOST_JUDGED)
+    for place in places[np.lexsort((places, -surprise[places]))][:MOST_JUDGED].tolist():
+        cell, which = int(active[place]), int(item[place])
+        if _unexplained(counts, window, active, place, habit) < SURPRISE:
+            continue
+        times = float(count[place] / top[place])
+        before, cells.exceeded[cell] = int(cells.exceeded[cell]), window
+        if times < EXTREME and before != window - 1:
+            continue
+        cells.told[cell] = window
+        behaviour = counts.behaviours[which]
+        if fans[place]:
+            behaviour = counts.behaviours[int(cells.item[_newest(counts, active, int(replica[place]))])]
+            deed = f"connected to {int(count[place]):,} different destinations"
+        elif behaviour.target:
+            deed = f"connected {int(count[place]):,} times from {behaviour.exe} to {behaviour.target}"
+        else:
+            deed = f"ran {behaviour.exe} {int(count[place]):,} times"
+        ever = count[place] / max(items.top[which], 1)
+        deed += f" within {WINDOW // NANOSECONDS} s, {ever:,.0f} times the most that the whole workload ever did"
+        severity = Severity.MEDIUM if times >= EXTREME else Severity.LOW
+        # Never before in so many windows: the next one is as rare, whatever the distribution.
+        yield Excess(cell, behaviour, deed, severity, 1 / (1 + int(windows[place])), ("T1046",) if fans[place] else ())
+
+
+def _unexplained(counts: Counts, window: int, active: I64, place: int, habit: Habit) -> float:
+    """Return what peers and the replica's own activity leave of a cell's surprise."""
+    cells, items, replicas = counts.cells, counts.items, counts.replicas
+    item, replica = cells.item[active], cells.replica[active]
+    which, who = item[place], replica[place]
+    logs = np.log1p(cells.count[active])
+    others = counts.running(window)
+    others = others[replicas.group[others] == items.group[which]]
+    column = np.full(len(others), -habit.mean[place] / habit.spread[place])  # who did nothing counts 0
+    same = np.flatnonzero(item == which)
+    column[np.searchsorted(others, replica[same])] = (logs[same] - habit.mean[place]) / habit.spread[place]
+    left = float(volume.beyond_peers(column[:, None])[np.searchsorted(others, who), 0])
+    # Only what every window has says how busy the replica is.
+    usual = (replica == who) & (item != which) & (habit.mean > np.log(2)) & (replicas.fan[who] != active)
+    return left - volume.lift((logs - habit.mean)[usual]) / float(habit.spread[place])
+
+
+def _newest(counts: Counts, active: I64, replica: int) -> int:
+    """Return the replica's cell of the destination that the workload knows for the shortest time."""
+    cells, items = counts.cells, counts.items
+    mine = active[(cells.replica[active] == replica) & items.connects[cells.item[active]]]
+    return int(mine[np.lexsort((mine, -items.born[cells.item[mine]]))[0]])
+
+
+def rhythms(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
+    """Yield cells that connect like a clock to a place outside that came up late and on one replica only."""
+    cells, items, groups, replicas = counts.cells, counts.items, counts.groups, counts.replicas
+    # The rarest condition first: of most windows nothing is left after it.
+    active = active[(items.cells[cells.item[active]] == 1) & (cells.gaps[active] >= BEATS) & (cells.told[active] < 0)]
+    item = cells.item[active]
+    born = items.born[item]
+    late = (born - groups.born[items.group[item]] >= SETTLED) & (born - replicas.first[cells.replica[active]] >= WARM)
+    odd = items.outside[item] & late & (cells.folded[active] * 5 <= cells.gaps[active])  # folded events have lost their rhythm
+    for cell in active[odd].tolist():
+        gaps = volume.Gaps(int(cells.gaps[cell]), float(cells.gap_total[cell]), float(cells.gap_squares[cell]))
+        if gaps.jitter <= STEADY and gaps.mean >= SLOWEST_FOLD_S:
+            cells.told[cell] = window
+            behaviour = counts.behaviours[int(cells.item[cell])]
+            deed = f"connects from {behaviour.exe} to {behaviour.target} every {gaps.mean:,.0f} s like a clock"
+            yield Excess(cell, behaviour, deed, Severity.MEDIUM, gaps.jitter ** (gaps.number / 2), ("T1071.001",))
+
+
+def trickles(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
+    """Yield replicas that meet destinations new to the whole workload more often than all replicas do."""
+    groups, replicas = counts.groups, counts.replicas
+    for replica in [each for each, windows in counts.arrivals.items() if windows[-1] == window]:
+        recent = counts.arrivals[replica] = [each for each in counts.arrivals[replica] if each > window - TRICKLE]
+        group = int(replicas.group[replica])
+        exposure = int(groups.exposure[group])
+        if len(recent) < FEW_NEW or exposure < 2 * ENOUGH or replicas.quiet_until[replica] > window:
+            continue
+        lived = min(TRICKLE, (window * WINDOW - int(replicas.first[replica])) // WINDOW)
+        # What this replica met in the last hour is in question, so the rate comes from all the rest.
+        others = int(groups.arrivals[group]) - len(recent)
+        chance = volume.poisson_tail(len(recent), (others + 0.5) * lived / max(exposure - lived, 1))
+        if chance <= UNLIKELY:
+            replicas.quiet_until[replica] = window + TRICKLE
+            cell = _newest(counts, active, replica)
+            minutes = (window - recent[0] + 1) * WINDOW // (60 * NANOSECONDS) + 1
+            deed = f"connected to {len(recent)} destinations new to the workload within {minutes} minutes"
+            yield Excess(cell, counts.behaviours[int(counts.cells.item[cell])], deed, Severity.LOW, chance, ("T1046",))

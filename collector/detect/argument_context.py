@@ -1,0 +1,193 @@
+"""What new arguments of a known program mean on any Linux system: what they say that the known ones did not.
+
+Arguments have traits: the places that they name, the tools that a command string runs, code, addresses outside of the cluster.
+A trait that the program's usual arguments have as well says nothing, the others set the level.
+"""
+
+import dataclasses
+import re
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+
+from collector.detect.shell_commands import command_positions, command_string, command_words
+from collector.detect.tools import COMMON, JOBS, TEMPORARY, Context, Level, base_name, places, tool
+
+__all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "traits"]
+
+_RUNS = "it runs "
+"""How the sentence of a trait begins that a tool in a command string is."""
+
+_MOST_TEXT = 8192
+"""Characters of arguments that are searched, as for an exec."""
+
+_INTERPRETER = re.compile(r"(?:python|perl|ruby|php|lua|node|tclsh|awk|gawk|mawk)[\d.]*")
+_CODE = re.compile(r"-[A-Za-z]*[ce]|--eval|-r|-p")
+_REACHES_OUT = re.compile(
+    r"\bsocket\b|/inet/(?:tcp|udp)|\burllib|\brequests\b|http\.client|net\.connect|child_process|subprocess|os\.system|\bsystem\(|"
+    r"\bexec[lv]?[pe]*\(|pty\.spawn|\bpopen\(|IO::Socket|fsockopen|TCPSocket|os\.dup2",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?([^\s/:?#'\"]+)", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(?<![\d.])(?!(?:10|127|0)\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)"
+    r"(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
+)
+"""An IPv4 address that is neither private nor of the machine itself."""
+_INSIDE = re.compile(r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*)", re.IGNORECASE)
+_TYPED_URL = re.compile(r"<[a-z][a-z0-9+.-]*:((?:public:)?[^:>]+)")
+_SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
+    for pattern, of_tools, level, technique, why in (
+        (
+            r"passw|secret|credential|private.?key|api.?key|\btoken\b|\.(?:pem|key|env|aws|azure|gcloud|kubeconfig)\b|id_rsa|\bAKIA",
+            True,
+            Level.SUSPICIOUS,
+            "T1552.001",
+            "it looks for credentials",
+        ),
+        (
+            r"/proc/(?:1|self)/(?:cgroup|mountinfo|mounts|status)|/\.dockerenv|/run/\.containerenv",
+            False,
+            Level.SUSPICIOUS,
+            "T1497.001",
+            "it looks where it runs",
+        ),
+        (
+            r"\|\s*(?:/\S*/)?(?:(?:ba|da|a|z|k)?sh|python[\d.]*|perl|ruby|php|node)\b(?!\s+[^-\s;|&])",
+            False,
+            Level.STRONG,
+            "T1059.004",
+            "what comes through a pipe is run",
+        ),
+        (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
+    )
+)
+"""What arguments say, whether only those of tools say it, and what it means."""
+_LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
+_EVERYWHERE = re.compile(
+    r"\bfind(?: -[HLP])* /(?!\S)|\bgrep(?= [^|;&]*-\w*[rR]) [^|;&]* /(?!\S)|\bls(?= [^|;&]*-\w*R) [^|;&]*/(?!\S)"
+)
+"""A search that begins at the root, or a listing of a whole tree from there."""
+_REMOVES = re.compile(
+    r"\brm (?:-\w+ )*-\w*(?:[rR]\w*f|f\w*[rR])\w* (?:[^|;&]* )?/(?!tmp|run|dev|var/tmp|var/cache)[^/\s]*(?:/[^/\s]*)?(?=\s|$)"
+)
+"""A whole folder near the root is removed without a question."""
+_SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", "3", "10", "12", "18", "28"})
+"""What a service is told to reload, rotate, dump or go on with: it lives on."""
+_SET_UID = re.compile(r"(?:^|\s)0?[2-7][0-7]{3}(?:\s|$)|[ugo]*\+[rwx]*s")
+
+
+def _outside(text: str) -> bool:
+    hosts = [match[1] for match in _URL.finditer(text)]
+    return _ADDRESS.search(text) is not None or any(
+        not _INSIDE.fullmatch(host) and not re.fullmatch(r"[\d.]+|\[.*", host) for host in hosts
+    )
+
+
+def _outside_type(word: str) -> bool:
+    host = _TYPED_URL.search(word)
+    return host is not None and (host[1].startswith("public") or not (_INSIDE.fullmatch(host[1]) or ":" in host[1]))
+
+
+@lru_cache(maxsize=16_384)
+def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
+    """Return what an argument list says, one context each; the sentence of a context names the trait.
+
+    Args:
+        program: the program's key form.
+        arguments: with argv[0].
+    """
+    name, rest = base_name(program), arguments[1:65]
+    text = " ".join(rest)[:_MOST_TEXT]
+    script = command_string(name, rest)
+    names = (name,) if script is None else command_words(script)
+    tools = {word: known for word in names if (known := tool(word)) is not None}
+    found = places(text)
+    if script is not None:
+        found += [
+            Context(known.level, known.techniques, f"{_RUNS}{word}, {known.why}", known.inspection)
+            for word, known in tools.items()
+            if word not in COMMON
+        ]
+    elif _INTERPRETER.fullmatch(name) and any(_CODE.fullmatch(word) for word in rest) and _REACHES_OUT.search(text):
+        found.append(Context(Level.STRONG, ("T1059",), "code that starts programs or opens connections"))
+    if _outside(text):
+        level = Level.SUSPICIOUS if tools else Level.NEUTRAL
+        found.append(Context(level, ("T1105",), "an address outside of the cluster"))
+    told = text if script is not None else f"{name} {text}"
+    if _EVERYWHERE.search(told):
+        found.append(Context(Level.SUSPICIOUS, ("T1083",), "it searches the whole file system"))
+    if _REMOVES.search(told):
+        found.append(Context(Level.SUSPICIOUS, ("T1485",), "it removes whole folders"))
+    if "chmod" in names and _SET_UID.search(text):
+        found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
+    found += [
+        Context(level, (technique,), why)
+        for pattern, of_tools, level, technique, why in _SAYINGS
+        if (tools or not of_tools) and pattern.search(text)
+    ]
+    return tuple(found)
+
+
+def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether a tool that can do much is told to do what administrators do with a service.
+
+    That is to ask the service itself over the loopback address, to signal it, or to copy files as `kubectl cp` does.
+    """
+    words = [word for word in arguments[1:] if not word.startswith("-")]
+    if name in {"curl", "wget"}:
+        hosts = [word for word in words if "://" in word or _LOCAL.fullmatch(word)]
+        return bool(hosts) and all(_LOCAL.fullmatch(word) for word in hosts) and not _outside(" ".join(arguments[1:]))
+    if name == "kill":
+        signal = arguments[2:3] if arguments[1:2] == ("-s",) else [word for word in arguments[1:2] if word.startswith("-")]
+        return any(word.lstrip("-").removeprefix("SIG") in _SIGNALS for word in signal)
+    return name == "tar" and "-" in arguments[1:4]
+
+
+def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether a shell is told what services tell it: a script's file, or programs and files; nothing looks around."""
+    said = traits(program, arguments)
+    script = next((word for word in arguments[1:] if not word.startswith("-")), "")
+    from_file = "/" in script and " " not in script and not script.startswith(("/dev/", "/proc/", *TEMPORARY))
+    return (from_file or command_string(base_name(program), arguments[1:]) is not None) and all(
+        each.level < Level.SUSPICIOUS or (each.level < Level.STRONG and not each.inspection and each.why.startswith(_RUNS))
+        for each in said
+    )
+
+
+@lru_cache(maxsize=16_384)
+def fixed_words(program: str, words: tuple[str, ...]) -> frozenset[int]:
+    """Return the positions of a template that a free position must not cover: what names a command or has a trait."""
+    telling = (index for index, word in enumerate(words) if word.startswith("<public") or _outside_type(word) or places(word))
+    return command_positions(base_name(program), words) | frozenset(telling)
+
+
+def of_person(arguments: Sequence[str], said: Sequence[Context]) -> list[Context]:
+    """Return what a command string says when a person stands behind it: tools that only ask are looking."""
+    words = " ".join(arguments[1:65]).split()
+    asking = {f"{_RUNS}{word}," for at, word in enumerate(words) if only_asks(word, tuple(words[at : at + 12]))}
+    return [dataclasses.replace(each, inspection=True) if each.why.startswith(tuple(asking)) else each for each in said]
+
+
+def of_arguments(
+    *, program: str, parent: str, arguments: Sequence[str], known: Collection[str], injected: bool = False
+) -> Context:
+    """Return the context of arguments by what is new in them.
+
+    Args:
+        program: the program's key form.
+        parent: its parent's, empty when that is outside of the container.
+        arguments: the example's, with argv[0].
+        known: sentences of the traits that the program's known arguments have.
+        injected: it came from outside of the container.
+    """
+    if base_name(parent) in JOBS:
+        return Context(Level.ROUTINE)
+    said: Sequence[Context] = traits(program, tuple(arguments))
+    said = of_person(arguments, said) if injected else said
+    found = [each for each in said if each.why not in known]
+    if not found:
+        return Context()
+    best = max(found, key=lambda each: each.level)
+    techniques = tuple(dict.fromkeys(technique for each in found for technique in each.techniques))
+    return Context(best.level, techniques, best.why, all(each.inspection for each in found))

@@ -1,0 +1,150 @@
+"""What tools are for and which places matter on any Linux system, as tables: names are base names.
+
+Technique ids are MITRE ATT&CK's. A path says nothing that an attacker could not choose.
+"""
+
+import enum
+import re
+from dataclasses import dataclass
+
+__all__ = ["COMMON", "JOBS", "SHELLS", "TEMPORARY", "Context", "Level", "base_name", "is_interpreter", "places", "tool"]
+
+
+class Level(enum.IntEnum):
+    """How much a novelty of this kind speaks for an attack."""
+
+    ROUTINE = -1
+    """A job's child: new work is a scheduler's business."""
+    NEUTRAL = 0
+    SUSPICIOUS = 1
+    """Tools of every intruder that administrators and entrypoints use as well."""
+    STRONG = 2
+    """Hardly ever normal inside a running service."""
+    KNOWN_BAD = 3
+    """Nothing normal looks like it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Level, techniques and, for the reason, what is odd about it."""
+
+    level: Level = Level.NEUTRAL
+    techniques: tuple[str, ...] = ()
+    why: str = ""
+    inspection: bool = False
+    """It only looks: what a person does who runs `kubectl exec`."""
+
+
+SHELLS = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish"})
+_INTERPRETERS = re.compile(r"(?:python|perl|ruby|php|lua|node|tclsh|expect|script)[\d.<>n]*")
+JOBS = frozenset({"cron", "crond", "anacron", "run-parts", "logrotate", "supercronic", "fcron", "atd", "start-stop-daemon"})
+TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/shm/", "/dev/mqueue/")  # noqa: S108 — recognised, not written to
+
+_TOOLS: dict[str, tuple[Level, str, str]] = {}
+"""Base name → level, technique, what it is for."""
+
+
+def _add(level: Level, technique: str, purpose: str, names: str) -> None:
+    _TOOLS.update(dict.fromkeys(names.split(), (level, technique, purpose)))
+
+
+_add(Level.STRONG, "T1095", "opens raw connections", "nc ncat netcat nc.openbsd nc.traditional socat cryptcat")
+_add(Level.STRONG, "T1046", "scans networks", "nmap masscan zmap rustscan arp-scan")
+_add(Level.STRONG, "T1040", "records network traffic", "tcpdump tshark dumpcap ngrep")
+_add(Level.STRONG, "T1611", "reaches beyond the container", "nsenter unshare mount umount chroot debugfs pivot_root ctr runc")
+_add(Level.STRONG, "T1609", "drives containers", "kubectl crictl docker podman nerdctl helm")
+_add(Level.STRONG, "T1547.006", "loads kernel modules", "insmod modprobe rmmod kmod")
+_add(Level.STRONG, "T1548.003", "changes the user", "sudo sudoedit su pkexec doas visudo runuser")
+_add(Level.STRONG, "T1548.001", "gives rights to files", "setcap chattr setfacl")
+_add(Level.STRONG, "T1136.001", "manages accounts", "useradd adduser usermod userdel passwd chpasswd groupadd deluser")
+_add(Level.STRONG, "T1053.003", "schedules jobs", "crontab at batch systemctl")
+_add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack john hashcat")
+_add(Level.STRONG, "T1021.004", "opens remote shells", "ssh sshd scp sftp dropbear ssh-keygen ssh-keyscan telnet")
+_add(Level.STRONG, "T1572", "tunnels traffic", "chisel ngrok cloudflared frpc gost proxychains proxychains4 tor")
+_add(Level.STRONG, "T1003.007", "reads other processes", "gdb gcore strace ltrace ptrace")
+_add(Level.STRONG, "T1070.004", "wipes files", "shred wipe srm")
+_add(Level.STRONG, "T1562.004", "changes the firewall", "iptables ip6tables nft ufw iptables-save")
+_add(Level.STRONG, "T1496.001", "mines coins", "xmrig xmr-stak minerd cpuminer t-rex ethminer")
+_add(Level.STRONG, "T1562.001", "turns protection off", "setenforce auditctl aa-teardown aa-disable")
+_add(Level.SUSPICIOUS, "T1567.002", "moves data to a cloud's storage", "aws gsutil gcloud az rclone s3cmd")
+_add(Level.SUSPICIOUS, "T1105", "transfers files", "curl wget ftp tftp aria2c rsync lftp axel")
+_add(Level.SUSPICIOUS, "T1105", "installs software", "apt apt-get dpkg apk yum dnf rpm microdnf pip pip3 npm gem cpan")
+_add(Level.SUSPICIOUS, "T1222.002", "changes file rights", "chmod chown chgrp install")
+_add(Level.SUSPICIOUS, "T1140", "decodes data", "base64 base32 xxd uudecode openssl gpg")
+_add(Level.SUSPICIOUS, "T1560.001", "packs data", "zip 7z 7za rar tar xz bzip2 zstd")
+_add(Level.SUSPICIOUS, "T1489", "stops processes", "kill pkill killall reboot shutdown halt poweroff")
+_add(Level.SUSPICIOUS, "T1485", "overwrites data", "dd truncate mkfs fallocate")
+_add(Level.SUSPICIOUS, "T1554", "copies or links files", "cp ln mkfifo mknod patch")
+_add(Level.SUSPICIOUS, "T1027.004", "compiles programs", "gcc cc g++ make ld as go rustc strip")
+COMMON = frozenset(
+    "date sort wc head tail less more cat grep egrep fgrep find ls stat file du df which host cp ln tar gzip od".split()  # noqa: SIM905 — names
+)
+"""Tools of every script: in a command string they say nothing by themselves, only what they are pointed at."""
+
+_INSPECTION = {
+    "T1033": "id whoami who w users groups last lastlog logname",
+    "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale date",
+    "T1057": "ps top htop pgrep pstree pidof",
+    "T1016": "ip ifconfig route arp ethtool iw",
+    "T1049": "netstat ss lsof fuser",
+    "T1018": "ping traceroute tracepath nslookup dig host getent",
+    "T1083": "find ls tree locate stat file du which whereis",
+    "T1005": "cat head tail less more grep egrep fgrep strings od hexdump sort wc",
+}
+for _technique, _names in _INSPECTION.items():
+    _add(Level.SUSPICIOUS, _technique, "looks around", _names)
+_LOOKS = frozenset(" ".join(_INSPECTION.values()).split())
+
+_PLACES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
+    (re.compile(pattern), technique, why)
+    for pattern, technique, why in (
+        (r"/etc/(?:g?shadow|sudoers)|/etc/security/", "T1003.008", "touches the password or rights files"),
+        (r"/etc/cron|/var/spool/cron|crontab\b|/etc/systemd/system|/etc/init\.d/", "T1053.003", "touches the job tables"),
+        (r"authorized_keys|\bid_(?:rsa|dsa|ecdsa|ed25519)\b|\.ssh/", "T1552.004", "touches SSH keys"),
+        (r"/etc/ld\.so\.preload|\bLD_PRELOAD=", "T1574.006", "makes programs load a foreign library"),
+        (r"/etc/pam\.d/|pam_[a-z_]+\.so", "T1556.003", "touches the login modules"),
+        (
+            r"\.bash_?(?:rc|profile|history)\b|/etc/profile|\bHISTFILE\b|\.(?:zsh|sh)_history\b",
+            "T1546.004",
+            "touches shell files",
+        ),
+        (r"/dev/(?:tcp|udp)/", "T1059.004", "connects from the shell"),
+        (
+            r"docker\.sock|containerd\.sock|crio\.sock|release_agent|core_pattern|uevent_helper|sysrq-trigger|/fd/\d+/\.\.",
+            "T1611",
+            "touches the way out of the container",
+        ),
+        (r"169\.254\.169\.254|metadata\.google\.internal", "T1552.005", "asks for the instance's credentials"),
+        (
+            r"/proc/(?:\d+|self|\*)/environ|serviceaccount/token|\.aws/credentials|\.kube/config",
+            "T1552.001",
+            "reads credentials",
+        ),
+        (r"-perm\s+[-/]?[0-7u+g]*[2467s]000|-perm\s+[-/]?[ug][+=]s|\+s\b", "T1548.001", "looks for or makes set-uid files"),
+    )
+)
+"""Where arguments lead. They raise the level of what is new anyway, never more."""
+
+
+def places(text: str) -> list[Context]:
+    """Return what arguments say by where they lead."""
+    return [Context(Level.STRONG, (technique,), why) for pattern, technique, why in _PLACES if pattern.search(text)]
+
+
+def tool(name: str) -> Context | None:
+    """Return what a tool of this base name is for, None if nothing is known of it."""
+    known = _TOOLS.get(name)
+    return None if known is None else Context(known[0], (known[1],), f"a tool that {known[2]}", name in _LOOKS)
+
+
+def base_name(program: str) -> str:
+    """Return the base name of a program in its key form: `/bin/busybox[wget] (upper layer)` → `wget`."""
+    name = program.partition(" (")[0]
+    if name.endswith("]"):
+        return name[name.rfind("[") + 1 : -1]
+    return name.rpartition("/")[2]
+
+
+def is_interpreter(name: str) -> bool:
+    """Return whether a base name is that of a language's interpreter."""
+    return _INTERPRETERS.fullmatch(name) is not None

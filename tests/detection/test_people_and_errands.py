@@ -1,0 +1,149 @@
+"""What comes from outside of a container: looking is no alert, doing is; what a scanner does everywhere is told of a few."""
+
+from collections.abc import Sequence
+
+import pytest
+from detection.cluster import BEGIN, CART, SECOND, Cluster, Replica, alerts, analyse, latest
+from peerwatch.columns import ProcessFlag
+
+from collector.analysis import Analysis
+from collector.analysis.behaviours import restored
+from collector.analysis.errands import MOST, Errands
+from collector.detect.argument_context import only_asks
+from collector.detect.tools import Level
+from collector.records import BehaviourType, Severity, WorkloadKey
+
+INJECTED = (ProcessFlag.INJECTED,)
+LOOKS_FOR_KEYS = "grep -ri password /srv"
+
+
+def entered(cluster: Cluster, at: float, pod: Replica, script: str) -> None:
+    shell = cluster.exec(at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", script), flags=INJECTED)
+    words = script.split()
+    tool = f"/usr/bin/{words[0]}"
+    cluster.exec(at + 0.01, pod, tool, parent="/usr/bin/dash", args=words, flags=INJECTED, parent_pid=shell)
+
+
+def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:
+    made = [cluster.pods(3, workload=f"shop{number}") for number in range(count)]
+    for pods in made:
+        cluster.normal(pods, 0, 1500, every=5)
+    return made
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["find / -name id_card", LOOKS_FOR_KEYS, "killall auditor", "curl -s http://203.0.113.7/x", "rm -rf /data", "setenforce 0"],
+)
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_a_person_who_does_more_than_look_is_told_however_many_replicas_there_are(
+    cluster: Cluster, script: str, replicas: int
+) -> None:
+    pods = cluster.pods(replicas)
+    cluster.normal(pods, 0, 900)
+    entered(cluster, 700.5, pods[0], script)
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert alert.severity in {Severity.LOW, Severity.MEDIUM}
+    assert [each.pod for each in alert.replicas] == [pods[0].name]
+
+
+@pytest.mark.parametrize(
+    "script", ["ls -la /srv", "ps aux", "curl -s http://127.0.0.1:8080/metrics", "kill -HUP 1", "tail -n 20 /var/log/app.log"]
+)
+def test_a_person_who_looks_or_asks_the_service_itself_is_a_note(cluster: Cluster, script: str) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 900)
+    entered(cluster, 700.5, pods[0], script)
+
+    incidents = analyse(cluster, until=1000)
+
+    assert [each.severity for each in incidents] == [Severity.INFO]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "asks"),
+    [
+        ("kill", ("kill", "-HUP", "1"), True),
+        ("kill", ("kill", "-s", "USR1", "7"), True),
+        ("kill", ("kill", "-9", "1"), False),
+        ("kill", ("kill", "10"), False),
+        ("curl", ("curl", "-s", "localhost:9090/debug"), True),
+        ("curl", ("curl", "http://localhost/x", "http://203.0.113.7/x"), False),
+        ("curl", ("curl",), False),
+        ("tar", ("tar", "cf", "-", "/var/log"), True),
+        ("tar", ("tar", "czf", "/tmp/x.tgz", "/etc"), False),
+        ("nc", ("nc", "localhost", "80"), False),
+    ],
+)
+def test_asking_a_service_is_told_apart_from_the_rest(name: str, arguments: tuple[str, ...], *, asks: bool) -> None:
+    assert only_asks(name, arguments) is asks
+
+
+@pytest.mark.parametrize("replicas", [4, 60])
+def test_the_same_words_on_replica_after_replica_are_one_alert(cluster: Cluster, replicas: int) -> None:
+    pods = cluster.pods(replicas)
+    cluster.normal(pods, 0, 1500, every=10)
+    for number, pod in enumerate(pods[:5]):
+        entered(cluster, 700.5 + 150 * number, pod, LOOKS_FOR_KEYS)
+
+    (alert,) = alerts(analyse(cluster, until=1600))
+
+    assert pods[0].name in {each.pod for each in alert.replicas}
+
+
+def test_a_scanner_in_all_workloads_is_told_of_the_first_two(cluster: Cluster) -> None:
+    for number, pods in enumerate(workloads(cluster, 6)):
+        for turn, pod in enumerate(pods):
+            entered(cluster, 700.5 + 60 * number + 5 * turn, pod, LOOKS_FOR_KEYS)
+
+    told = alerts(analyse(cluster, until=1600))
+
+    assert [each.workload.name for each in told] == ["shop0", "shop1"]
+
+
+def test_other_words_from_outside_are_told_in_spite_of_the_scanner(cluster: Cluster) -> None:
+    made = workloads(cluster, 5)
+    for number, pods in enumerate(made):
+        entered(cluster, 700.5 + 60 * number, pods[0], LOOKS_FOR_KEYS)
+    entered(cluster, 1400.5, made[4][1], "curl -s http://203.0.113.7/x")
+
+    assert alerts(analyse(cluster, until=1600))[-1].replicas[0].pod == made[4][1].name
+
+
+def test_an_errand_is_known_after_a_restart(cluster: Cluster) -> None:
+    made = workloads(cluster, 4)
+    for number, pods in enumerate(made):
+        words = ("find", "/", "-name", "passwords")
+        cluster.exec(700.5 + 233 * number, pods[0], "/usr/bin/find", parent="", args=words, flags=INJECTED)
+    cut = sum(at < 1300 for at, _, _ in cluster.sorted())
+    before, after = Analysis(), Analysis()
+    told = before.observe(cluster.table(0, cut))
+    changes = before.take_changes()
+    after.restore(changes.replicas, changes.sightings, told)
+
+    later = after.observe(cluster.table(cut)) + after.advance(BEGIN + 1600 * SECOND)
+
+    assert [each for each in alerts(latest(later)) if each.workload.name == "shop3"] == []
+
+
+def test_errands_are_bounded_and_a_bare_shell_is_none() -> None:
+    errands = Errands()
+    shell = restored(BehaviourType.EXEC, "/bin/sh (injected)", ("sh",), "")
+    errands.meet(shell, CART)
+    assert len(errands) == 0
+
+    for number in range(MOST + 10):
+        words = (f"tool{'x' * (number % 7)}", "".join(chr(97 + int(digit)) for digit in str(number)))
+        errands.meet(restored(BehaviourType.EXEC, "/bin/x (injected)", words, ""), CART)
+    assert len(errands) == MOST
+
+
+def test_what_nothing_normal_looks_like_is_no_errand() -> None:
+    errands, behaviour = Errands(), restored(BehaviourType.EXEC, "/bin/x (injected)", ("x", "scan"), "")
+    for number in range(20):
+        errands.meet(behaviour, WorkloadKey("test", "shop", "Deployment", f"shop{number}"))
+
+    assert errands.is_usual(behaviour, Level.STRONG)
+    assert not errands.is_usual(behaviour, Level.KNOWN_BAD)

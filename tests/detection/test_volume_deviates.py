@@ -1,0 +1,122 @@
+"""Bursts, scans, beacons and trickles of what a workload does anyway are found, and named with their numbers."""
+
+import numpy as np
+from detection.cluster import BEGIN, SECOND, Cluster, Replica, alerts, analyse
+from peerwatch.columns import Peer
+from peerwatch.subjects import Workload
+
+from collector.records import Incident, IncidentKind
+
+BUSY = 1_800
+ATTACK = 1_500
+DNS = Peer("kube-system", Workload("Service", "kube-dns"))
+DATABASE = Peer("shop", Workload("StatefulSet", "db"))
+
+
+def serve(cluster: Cluster, pods: list[Replica], end: float = BUSY) -> None:
+    """Let each replica resolve a name and ask its database every five seconds, not quite in step."""
+    random = np.random.default_rng(7)
+    cluster.normal(pods, 0, end, every=10)
+    for pod in pods:
+        for at in np.arange(2, end, 5):
+            cluster.connect(at + random.uniform(0, 3), pod, "/usr/bin/server", ("10.96.0.10", 53), peer=DNS)
+            cluster.connect(at + random.uniform(0, 3), pod, "/usr/bin/server", ("10.4.7.3", 5432), peer=DATABASE)
+
+
+def volumes(incidents: list[Incident]) -> list[Incident]:
+    return [each for each in alerts(incidents) if each.kind == IncidentKind.VOLUME_DEVIATION]
+
+
+def test_a_tunnel_through_dns(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    for at in np.arange(ATTACK, ATTACK + 120, 0.1):
+        cluster.connect(float(at), pods[1], "/usr/bin/server", ("10.96.0.10", 53), peer=DNS)
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert [each.pod for each in alert.replicas] == [pods[1].name]
+    assert alert.time - BEGIN - ATTACK * SECOND < 120 * SECOND
+    assert "to kube-system/kube-dns:53/tcp" in alert.reason or "dns" in alert.reason
+    assert "times the most that the whole workload ever did" in alert.reason
+    assert alert.evidence
+
+
+def test_a_program_forked_over_and_over(cluster: Cluster) -> None:  # inbound brute force, fork bomb: no new behaviour
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    for at in np.arange(ATTACK, ATTACK + 120, 0.05):
+        cluster.exec(float(at), pods[2], "/usr/bin/psql")
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+    assert "ran /usr/bin/psql" in alert.reason
+
+
+def test_a_single_replica_with_history(cluster: Cluster) -> None:
+    pods = cluster.pods(1)
+    serve(cluster, pods, 4_000)
+    for at in np.arange(3_600, 3_720, 0.1):
+        cluster.exec(float(at), pods[0], "/usr/bin/psql")
+
+    assert len(volumes(analyse(cluster))) == 1
+
+
+def test_one_overwhelming_window_is_enough(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    for at in np.linspace(ATTACK + 1, ATTACK + 9, 1_499):
+        cluster.connect(float(at), pods[0], "/usr/bin/server", ("10.4.7.3", 5432), peer=DATABASE)
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert alert.time <= BEGIN + (ATTACK + 31) * SECOND
+
+
+def test_a_sweep_of_ports_by_a_program_that_connects_anyway(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    for number in range(400):
+        cluster.connect(ATTACK + number * 0.2, pods[3], "/usr/bin/server", ("10.4.7.9", 1_000 + number))
+
+    found = [each for each in alerts(analyse(cluster)) if "destinations" in each.reason]
+
+    assert [[replica.pod for replica in each.replicas] for each in found] == [[pods[3].name]]
+    assert "T1046" in found[0].techniques
+
+
+def test_a_slow_scan_of_one_destination_in_ten_minutes(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 6_600)
+    for number in range(8):
+        cluster.connect(2_000 + number * 600, pods[3], "/usr/bin/server", (f"10.9.{number}.7", 9_200))
+
+    found = alerts(analyse(cluster))
+
+    # The first one as new, the third or a later one because they come far more often than new destinations do here.
+    assert len(found) >= 2
+    assert {replica.pod for each in found for replica in each.replicas} == {pods[3].name}
+    assert any("T1046" in each.techniques for each in found)
+
+
+def test_a_beacon_of_the_service_itself(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 3_000)
+    random = np.random.default_rng(3)
+    for number in range(24):
+        cluster.connect(1_200 + number * 60 + random.uniform(-6, 6), pods[0], "/usr/bin/server", ("203.0.113.77", 443))
+
+    found = [each for each in alerts(analyse(cluster)) if "like a clock" in each.reason]
+
+    assert [[replica.pod for replica in each.replicas] for each in found] == [[pods[0].name]]
+    assert "T1071.001" in found[0].techniques
+
+
+def test_the_same_excess_is_told_once_while_it_lasts(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 4_500)
+    for at in np.arange(ATTACK, 4_400, 0.25):
+        cluster.connect(float(at), pods[1], "/usr/bin/server", ("10.96.0.10", 53), peer=DNS)
+
+    assert len(volumes(analyse(cluster))) == 1

