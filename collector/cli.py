@@ -18,11 +18,12 @@ from typing_extensions import override
 
 from collector.commands.alerts import alerts
 from collector.commands.backtest import backtest
+from collector.commands.baseline import baseline_app
 from collector.commands.daemon import collector
 from collector.commands.replay import replay
 from collector.commands.status import status
 from collector.commands.terminal import escape
-from collector.commands.workloads import baseline_app, workloads
+from collector.commands.workloads import workloads
 from collector.errors import PeerwatchError
 
 __all__ = ["main"]

@@ -1,18 +1,25 @@
 """Records to and from the messages of `peerwatch.v1`, and the JSON line of an incident."""
 
 from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from peerwatch.columns import NANOSECONDS
 from peerwatch.v1 import event_pb2, incident_pb2, query_pb2
 
+from collector.approvals import approval
 from collector.records import (
+    Action,
     BaselineEntry,
     BehaviourEvidence,
     BehaviourState,
     BehaviourType,
+    Change,
+    Completeness,
     Evidence,
     Incident,
     IncidentKind,
+    Lock,
+    Phase,
     ReplicaRef,
     Severity,
     WorkloadKey,
@@ -22,10 +29,16 @@ from collector.records import (
 __all__ = [
     "baseline_from_proto",
     "baseline_to_proto",
+    "change_from_proto",
+    "change_to_proto",
+    "completeness_from_proto",
+    "completeness_to_proto",
     "incident_from_json",
     "incident_from_proto",
     "incident_to_json",
     "incident_to_proto",
+    "lock_from_proto",
+    "lock_to_proto",
     "nanoseconds",
     "ref_from_proto",
     "ref_to_proto",
@@ -96,6 +109,7 @@ def incident_to_proto(incident: Incident) -> incident_pb2.Incident:
         techniques=incident.techniques,
         reason=incident.reason,
         loss_in_window=min(incident.loss_in_window, COUNT_MAX),
+        approval=approval(incident),
     )
 
 
@@ -190,6 +204,11 @@ def baseline_to_proto(entry: BaselineEntry) -> query_pb2.GetBaselineResponse.Ent
         last_seen=timestamp(entry.last_seen),
         example=entry.example,
         parent=entry.parent,
+        phases=[query_pb2.GetBaselineResponse.Entry.Phase.ValueType(each) for each in entry.phases],
+        by=entry.by,
+        why=entry.why,
+        decided=timestamp(entry.decided),
+        until=timestamp(entry.until),
     )
 
 
@@ -210,4 +229,80 @@ def baseline_from_proto(workload: WorkloadKey, message: query_pb2.GetBaselineRes
         last_seen=nanoseconds(message.last_seen),
         example=tuple(message.example),
         parent=message.parent,
+        phases=tuple(Phase(each) for each in message.phases if each),
+        by=message.by,
+        why=message.why,
+        decided=nanoseconds(message.decided),
+        until=nanoseconds(message.until),
     )
+
+
+def completeness_to_proto(value: Completeness) -> query_pb2.GetBaselineResponse.Completeness:
+    """Return the message of how much of a container is known."""
+    return query_pb2.GetBaselineResponse.Completeness(
+        container=value.container,
+        unseen=value.unseen,
+        observations=value.observations,
+        observed=_duration(value.observed),
+        new_every=_duration(value.new_every) if value.new_every else None,
+        settled=value.settled,
+    )
+
+
+def completeness_from_proto(message: query_pb2.GetBaselineResponse.Completeness) -> Completeness:
+    """Return how much of a container is known."""
+    return Completeness(
+        container=message.container,
+        unseen=message.unseen,
+        observations=message.observations,
+        observed=message.observed.ToNanoseconds(),
+        new_every=message.new_every.ToNanoseconds(),
+        settled=message.settled,
+    )
+
+
+def lock_to_proto(lock: Lock | None) -> query_pb2.GetBaselineResponse.Lock | None:
+    """Return the message of a lock."""
+    return None if lock is None else query_pb2.GetBaselineResponse.Lock(by=lock.by, why=lock.why, since=timestamp(lock.since))
+
+
+def lock_from_proto(message: query_pb2.GetBaselineResponse) -> Lock | None:
+    """Return the lock of an answer, None when it has none."""
+    lock = message.lock
+    return Lock(lock.by, lock.why, nanoseconds(lock.since)) if message.HasField("lock") else None
+
+
+def change_to_proto(change: Change) -> query_pb2.BaselineChange:
+    """Return the message of what is or was done to a baseline; who did it, and when, stands beside it."""
+    return query_pb2.BaselineChange(
+        action=query_pb2.BaselineAction.ValueType(change.action),
+        container=change.container,
+        type=incident_pb2.BehaviourType.ValueType(change.type or 0),
+        key=change.key,
+        why=change.why,
+        until=timestamp(change.until),
+    )
+
+
+def change_from_proto(message: query_pb2.BaselineChange, workload: WorkloadKey, *, time: int, by: str, via: str) -> Change:
+    """Return what is or was done to a baseline.
+
+    Raises:
+        ValueError: it is none, or of a newer version.
+    """
+    return Change(
+        time=time,
+        workload=workload,
+        action=Action(message.action),
+        by=by,
+        why=message.why,
+        container=message.container,
+        type=BehaviourType(message.type) if message.type else None,
+        key=message.key,
+        until=nanoseconds(message.until),
+        via=via,
+    )
+
+
+def _duration(time: int) -> Duration:
+    return Duration(seconds=time // NANOSECONDS, nanos=time % NANOSECONDS)

@@ -8,13 +8,18 @@ import enum
 from dataclasses import dataclass
 
 __all__ = [
+    "Action",
     "BaselineEntry",
     "BehaviourEvidence",
     "BehaviourState",
     "BehaviourType",
+    "Change",
+    "Completeness",
     "Evidence",
     "Incident",
     "IncidentKind",
+    "Lock",
+    "Phase",
     "ReplicaRecord",
     "ReplicaRef",
     "Severity",
@@ -36,6 +41,29 @@ class BehaviourState(enum.IntEnum):
 
     CANDIDATE = 1
     LEARNED = 2
+    APPROVED = 3
+    REJECTED = 4
+    EXPIRED = 5
+    """It was approved until a time that is over."""
+
+
+class Phase(enum.IntEnum):
+    """When in a replica's life; numbers as in `peerwatch.v1.GetBaselineResponse.Entry.Phase`."""
+
+    START = 1
+    STEADY = 2
+
+
+class Action(enum.IntEnum):
+    """What people do to a baseline; numbers as in `peerwatch.v1.BaselineAction`."""
+
+    APPROVE = 1
+    REJECT = 2
+    RESET = 3
+    LOCK = 4
+    UNLOCK = 5
+    LIST = 6
+    """Made by a lock for each behaviour that was learned by then."""
 
 
 class Severity(enum.IntEnum):
@@ -103,6 +131,57 @@ class BaselineEntry:
     last_seen: int
     example: tuple[str, ...]
     parent: str
+    phases: tuple[Phase, ...] = ()
+    """Of the replicas that are known one by one."""
+    by: str = ""
+    """Who decided, why, when and until when (0: for good); empty while nobody did."""
+    why: str = ""
+    decided: int = 0
+    until: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that somebody did to a workload's baseline. The list of all changes is the audit trail and the truth."""
+
+    time: int
+    """By the collector's clock."""
+    workload: WorkloadKey
+    action: Action
+    by: str
+    why: str
+    container: str = ""
+    """This and the next two are those of a behaviour; empty and None for a lock."""
+    type: BehaviourType | None = None
+    key: str = ""
+    until: int = 0
+    """When an approval ends; 0: never."""
+    via: str = ""
+    """Where the call came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A workload that learns nothing: who said so, why and since when."""
+
+    by: str
+    why: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How much of what a container does is known, by Good and Turing's estimate."""
+
+    container: str
+    unseen: float
+    """Probability that the next observation is something new."""
+    observations: int
+    observed: int
+    """Nanoseconds that replicas were observed, all together."""
+    new_every: int
+    """Nanoseconds of one replica's time in which one new behaviour is expected; 0: nothing was observed."""
+    settled: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,18 @@ from typing import Annotated
 import typer
 from peerwatch.v1 import incident_pb2, query_pb2
 
+from collector.approvals import approval
 from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
 from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption, SeverityName
-from collector.commands.show import clock, deeds, others, replica_names, severity, workload_name
+from collector.commands.show import clock, deeds, losses, others, replica_names, severity, workload_name
 from collector.commands.terminal import json_line, print_line, print_table
 from collector.messages import incident_from_proto, incident_to_json
-from collector.records import Incident
+from collector.records import Incident, Severity
 
 __all__ = ["alerts", "print_incident_json", "print_incidents"]
+
+APPROVALS_SHOWN = 5
+"""Alerts below which their approval is printed; a list of a hundred would bury them. --follow prints each."""
 
 
 def alerts(
@@ -32,6 +36,8 @@ def alerts(
 ) -> None:
     """List alerts, newest first: which replica, what it did, what its peers did. With --follow, as they come.
 
+    Below them stands what would make the newest normal, ready to paste: nobody is told of an approved behaviour again.
+
     \b
     Examples:
       peerwatch alerts
@@ -48,6 +54,8 @@ def alerts(
         listed = [incident_from_proto(each) for each in stub.ListIncidents(request, timeout=TIMEOUT_S).incidents]
         if watch is None:
             print_incidents(listed, output)
+            if output is ListOutput.TABLE:
+                _print_approvals([each for each in listed if each.severity > Severity.INFO])
             return
         shown = {(each.id, each.revision) for each in listed}
         for incident in reversed(listed):
@@ -89,11 +97,23 @@ def print_incidents(incidents: list[Incident], output: ListOutput) -> None:
     )
 
 
+def _print_approvals(incidents: list[Incident]) -> None:
+    if not incidents:
+        return
+    print_line([])
+    print_line(["If something of this is normal, say so, and why:"])
+    for command in dict.fromkeys(map(approval, incidents[:APPROVALS_SHOWN])):
+        print_line(["  ", command])
+
+
 def _print_one(incident: Incident, output: ListOutput) -> None:
     if output is ListOutput.JSON:
         print_incident_json(incident)
         return
     again = f" (revision {incident.revision})" if incident.revision > 1 else ""
     where = f"  {workload_name(incident.workload)}  "
-    print_line([f"{clock(incident.time)}  ", severity(incident.severity), where, incident.reason, again])
+    lost = losses(incident)
+    print_line([f"{clock(incident.time)}  ", severity(incident.severity), where, incident.reason, lost, again])
+    if incident.severity > Severity.INFO:
+        print_line(["  if this is normal: ", approval(incident)])
     sys.stdout.flush()  # whoever follows, follows now

@@ -9,7 +9,7 @@ from peerwatch.v1 import query_pb2_grpc
 
 from collector.errors import InputError, PeerwatchError, UnavailableError
 
-__all__ = ["DEFAULT_SERVER", "TIMEOUT_S", "asking", "check_address"]
+__all__ = ["DEFAULT_SERVER", "TIMEOUT_S", "asking", "check_address", "connected"]
 
 DEFAULT_SERVER = "127.0.0.1:7443"
 
@@ -37,8 +37,8 @@ def check_address(address: str, option: str) -> str:
 
 
 @contextmanager
-def asking(server: str) -> Iterator[query_pb2_grpc.QueryServiceStub]:
-    """Give the stub of a collector.
+def connected(server: str) -> Iterator[grpc.Channel]:
+    """Give a channel to a collector.
 
     Raises:
         UnavailableError: it cannot be reached, or cannot answer now.
@@ -47,9 +47,16 @@ def asking(server: str) -> Iterator[query_pb2_grpc.QueryServiceStub]:
     check_address(server, "--server")
     with grpc.insecure_channel(server, options=OPTIONS) as channel:
         try:
-            yield query_pb2_grpc.QueryServiceStub(channel)
+            yield channel
         except grpc.RpcError as error:
             raise _meaning(server, error) from error
+
+
+@contextmanager
+def asking(server: str) -> Iterator[query_pb2_grpc.QueryServiceStub]:
+    """Give the stub of a collector that answers questions; raises as `connected`."""
+    with connected(server) as channel:
+        yield query_pb2_grpc.QueryServiceStub(channel)
 
 
 def _meaning(server: str, error: grpc.RpcError) -> PeerwatchError:

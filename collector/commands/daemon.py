@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from collector.analysis import Analysis
+from collector import settings_files
+from collector.analysis.curated import CuratedAnalysis
 from collector.commands.client import DEFAULT_SERVER, check_address
+from collector.commands.options import BudgetOption
 
 __all__ = ["collector"]
 
@@ -24,6 +26,16 @@ def collector(
     data: Annotated[
         Path, typer.Option("--data", envvar="PEERWATCH_DATA", metavar="DIR", help="Where events and what was learned are kept.")
     ] = Path("peerwatch-data"),
+    config: Annotated[
+        str,
+        typer.Option(
+            "--config",
+            envvar="PEERWATCH_CONFIG",
+            metavar="FILE",
+            help="Settings of detection, as backtest --config takes them.",
+        ),
+    ] = "",
+    budget: BudgetOption = None,
 ) -> None:
     """Run the collector: take events from agents, learn, compare replicas, answer commands.
 
@@ -33,11 +45,13 @@ def collector(
     Examples:
       peerwatch collector
       peerwatch collector --listen 0.0.0.0:7443 --data /var/lib/peerwatch
+      peerwatch collector --config strict.toml            as tried with peerwatch backtest --compare
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     # Late: Parquet and the database take a second to load, and no other command needs them.
     from collector.daemon.server import CollectorSettings, serve  # noqa: PLC0415 — 0.5 s of imports that only this command needs
 
     check_address(listen, "--listen")
+    settings = settings_files.chosen(config, budget)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     host = listen.rpartition(":")[0]
@@ -46,4 +60,4 @@ def collector(
         sys.stdout.write(f"peerwatch collector listens on {host}:{port}, data in {data}\n")
         sys.stdout.flush()
 
-    asyncio.run(serve(CollectorSettings(data=data, listen=listen), Analysis(), ready=ready))
+    asyncio.run(serve(CollectorSettings(data=data, listen=listen), CuratedAnalysis(settings), ready=ready))

@@ -1,6 +1,7 @@
 """Options that several commands have, with one wording each, and the values they take."""
 
 import enum
+import getpass
 import re
 import time
 from typing import Annotated
@@ -9,11 +10,27 @@ import typer
 from peerwatch.columns import NANOSECONDS
 from peerwatch.jsonlines import parse_time
 
+from collector.analysis.settings import USUAL_BUDGET
 from collector.commands.client import DEFAULT_SERVER
 from collector.errors import InputError
 from collector.records import Severity
 
-__all__ = ["ListOutput", "NamespaceOption", "OutputOption", "ServerOption", "SeverityName", "parse_moment"]
+__all__ = [
+    "AuthorOption",
+    "BudgetOption",
+    "ClusterOption",
+    "ContainerOption",
+    "ListOutput",
+    "NamespaceOption",
+    "OutputOption",
+    "ReasonOption",
+    "ServerOption",
+    "SeverityName",
+    "WorkloadArgument",
+    "author_or_login",
+    "parse_end",
+    "parse_moment",
+]
 
 
 class ListOutput(enum.StrEnum):
@@ -47,6 +64,28 @@ ServerOption = Annotated[
 OutputOption = Annotated[ListOutput, typer.Option("--output", "-o", help="A table for people, or one JSON object a line.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", metavar="NAME", help="Only this namespace.")]
 
+WorkloadArgument = Annotated[str, typer.Argument(metavar="NAMESPACE/[KIND/]NAME", help="As `peerwatch workloads` lists it.")]
+ContainerOption = Annotated[str, typer.Option("--container", "-c", metavar="NAME", help="Only this container.")]
+ClusterOption = Annotated[str, typer.Option("--cluster", metavar="NAME", help="When several clusters have the workload.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", "-r", metavar="TEXT", help="Why; it is kept with your name, and others will read it.")
+]
+AuthorOption = Annotated[
+    str,
+    typer.Option("--author", envvar="PEERWATCH_AUTHOR", metavar="NAME", help="Who decides.", show_default="your login name"),
+]
+
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--budget",
+        min=0,
+        metavar="ALERTS",
+        help="False alerts that may come per replica and day; less is quieter and finds less. Goes before --config.",
+        show_default=f"{USUAL_BUDGET}",
+    ),
+]
+
 _AGO = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -68,3 +107,33 @@ def parse_moment(text: str, option: str, now: int | None = None) -> int:
         raise InputError(
             f"{option} {text!r} is no time: use one like 2026-11-21T10:00:00Z, or how long ago: 90s, 15m, 2h, 1d"
         ) from None
+
+
+def parse_end(text: str, option: str, now: int | None = None) -> int:
+    """Return nanoseconds since 1970 of an RFC 3339 time or of a time from now such as 12h, 30d; nothing is 0.
+
+    Raises:
+        InputError: it is neither, or it is over.
+    """
+    now = time.time_ns() if now is None else now
+    ahead = _AGO.fullmatch(text)
+    if ahead:
+        return now + int(ahead[1]) * _SECONDS[ahead[2]] * NANOSECONDS
+    end = parse_moment(text, option, now)
+    if text and end <= now:
+        raise InputError(f"{option} {text!r} is over; name a time that is still to come, or how long from now: 12h, 30d")
+    return end
+
+
+def author_or_login(author: str) -> str:
+    """Return who decides.
+
+    Raises:
+        InputError: nobody is named, and the system does not know either.
+    """
+    if author:
+        return author
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise InputError("this user has no name; say who decides with --author NAME or PEERWATCH_AUTHOR") from error

@@ -9,7 +9,18 @@ from peerwatch.jsonlines import format_time
 from collector.commands.terminal import Cell
 from collector.records import BehaviourEvidence, BehaviourType, Incident, Severity, WorkloadKey
 
-__all__ = ["SEVERITY_STYLE", "clock", "command", "deeds", "others", "replica_names", "severity", "times", "workload_name"]
+__all__ = [
+    "SEVERITY_STYLE",
+    "clock",
+    "command",
+    "deeds",
+    "losses",
+    "others",
+    "replica_names",
+    "severity",
+    "times",
+    "workload_name",
+]
 
 SEVERITY_STYLE = {
     Severity.INFO: "dim",
@@ -71,7 +82,17 @@ def _deed(behaviour: BehaviourEvidence) -> str:
 
 
 def others(incident: Incident) -> str:
-    """Return what the replicas that it was compared with did."""
+    """Return what the replicas that it was compared with did, and how far that can be relied on."""
+    return _others(incident) + losses(incident)
+
+
+def losses(incident: Incident) -> str:
+    """Return what is known to be missing from the time of an incident, where something is: a peer's silence may be a loss."""
+    lost = incident.loss_in_window
+    return f" ({lost:,} event{'' if lost == 1 else 's'} lost around it)" if lost else ""
+
+
+def _others(incident: Incident) -> str:
     if not incident.compared:
         return "no peers to compare with"
     if not incident.sharing:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Cell", "escape", "json_line", "print_line", "print_message", "print_table"]
+__all__ = ["Cell", "Progress", "as_json", "escape", "json_line", "print_line", "print_message", "print_table"]
 
 
 def escape(text: str) -> str:
@@ -41,10 +42,16 @@ def json_line(line: str) -> str:
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
 
 
-def print_message(message: Message) -> None:
-    """Print an answer of the collector as one line of proto3 JSON, fields with their default included."""
-    line = json_format.MessageToJson(message, always_print_fields_with_no_presence=True, indent=None, ensure_ascii=False)
-    sys.stdout.write(json_line(line) + "\n")
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message as proto3 JSON has it, fields with their default included."""
+    fields: dict[str, Any] = json_format.MessageToDict(message, always_print_fields_with_no_presence=True)
+    return fields
+
+
+def print_message(message: Message, **more: object) -> None:
+    """Print an answer of the collector as one line of JSON, and beside its fields those in `more` that are there."""
+    fields = as_json(message) | {name: value for name, value in more.items() if value is not None}
+    sys.stdout.write(json_line(json.dumps(fields, ensure_ascii=False)) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,43 @@ class Cell:
 
     text: str
     style: str = ""
+
+
+class Progress:
+    """Says on standard error how long work goes on: on a terminal one line that is written anew, else one line each."""
+
+    def __init__(self) -> None:
+        self._lively = sys.stderr.isatty()
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def say(self, text: str) -> None:
+        """Say how far it is, instead of what was said before."""
+        if self._lively:
+            sys.stderr.write(f"\r\x1b[2K\x1b[2m{escape(text)}\x1b[0m")
+        else:
+            sys.stderr.write(escape(text) + "\n")
+        sys.stderr.flush()
+        self._shown = self._lively
+
+    def clear(self) -> None:
+        """Make room for what is printed on the same terminal."""
+        if self._shown and sys.stdout.isatty():
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+            self._shown = False
+
+    def end(self) -> None:
+        """Let the last words stand."""
+        if self._shown:
+            sys.stderr.write("\n")
+            sys.stderr.flush()
+            self._shown = False
 
 
 def _console() -> Console:

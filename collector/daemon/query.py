@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from collector.archive.selection import Selection
 from collector.archive.store import Archive
+from collector.daemon.curator import Curator
 from collector.daemon.event_messages import events_to_proto
 from collector.daemon.watchers import TooManyWatchersError, Watchers
 from collector.errors import StorageError
@@ -21,13 +22,16 @@ from collector.ingest.counters import Counters
 from collector.ingest.pipeline import Pipeline
 from collector.messages import (
     baseline_to_proto,
+    change_to_proto,
+    completeness_to_proto,
     incident_to_proto,
+    lock_to_proto,
     nanoseconds,
     ref_from_proto,
     summary_to_proto,
     timestamp,
 )
-from collector.records import Severity
+from collector.records import Severity, WorkloadKey
 from collector.state import NodeRecord, State
 
 __all__ = ["QueryService", "Sources"]
@@ -47,8 +51,9 @@ class Sources:
     """What answers come from, and the threads that may touch it."""
 
     pipeline: Pipeline
+    curator: Curator
     worker: Executor
-    """The one thread of `pipeline`."""
+    """The one thread of `pipeline` and `curator`."""
     state: State
     archive: Archive
     readers: Executor
@@ -90,7 +95,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             agents=[self._agent(node) for node in nodes],
             events=sum(node.events for node in nodes),
             archived_bytes=archived,
-            workloads=len(workloads),
+            workloads=sum(each.last_seen > 0 for each in workloads),  # the others are expected only
             alerts=alerts,
             refused=at.counters.all(),
             now=timestamp(time.time_ns()),
@@ -125,13 +130,40 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def GetBaseline(
         self, request: query_pb2.GetBaselineRequest, context: "_Context[Any, Any]"
     ) -> query_pb2.GetBaselineResponse:
-        """Return what a workload does."""
+        """Return what a workload does, and what people decided about it."""
         at, key = self._sources, ref_from_proto(request.ref)
-        workloads = await self._in(at.worker, context, at.pipeline.workloads)
-        if key not in {each.key for each in workloads}:
+        answer = await self._in(at.worker, context, lambda: self._baseline(key, request))
+        if answer is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such workload was seen")
-        entries = await self._in(at.worker, context, lambda: at.pipeline.baseline(key, request.container))
-        return query_pb2.GetBaselineResponse(ref=request.ref, entries=map(baseline_to_proto, entries))
+        return answer
+
+    def _baseline(self, key: WorkloadKey, request: query_pb2.GetBaselineRequest) -> query_pb2.GetBaselineResponse | None:
+        at = self._sources
+        entries = at.pipeline.baseline(key, request.container)
+        if not entries and key not in {each.key for each in at.pipeline.workloads()}:
+            return None
+        return query_pb2.GetBaselineResponse(
+            ref=request.ref,
+            entries=map(baseline_to_proto, entries),
+            completeness=map(completeness_to_proto, at.curator.completeness(key, request.container)),
+            lock=lock_to_proto(at.curator.lock(key)),
+        )
+
+    @override
+    async def ListBaselineChanges(
+        self, request: query_pb2.ListBaselineChangesRequest, context: "_Context[Any, Any]"
+    ) -> query_pb2.ListBaselineChangesResponse:
+        """List what people did to a baseline, newest first."""
+        at, key = self._sources, ref_from_proto(request.ref)
+        changes = await self._in(at.readers, context, lambda: at.state.changes_of(key, limit=request.limit))
+        return query_pb2.ListBaselineChangesResponse(
+            records=[
+                query_pb2.ListBaselineChangesResponse.Record(
+                    time=timestamp(each.time), author=each.by, via=each.via, change=change_to_proto(each)
+                )
+                for each in changes
+            ]
+        )
 
     @override
     async def ListIncidents(

@@ -22,9 +22,11 @@ from pathlib import Path
 import grpc
 from peerwatch.v1 import ingest_pb2_grpc, query_pb2_grpc
 
-from collector.analysis import Analysis
+from collector.analysis.curated import CuratedAnalysis
 from collector.archive.journal import SEGMENT_AGE_NS, SEGMENT_BYTES, Journal, ReadReport, Segment
 from collector.archive.store import Archive
+from collector.daemon.curation import CurationService
+from collector.daemon.curator import Curator
 from collector.daemon.query import QueryService, Sources
 from collector.daemon.watchers import Watchers
 from collector.errors import StorageError, UnavailableError
@@ -124,7 +126,7 @@ def _check_port(listen: str) -> None:
         ) from error
 
 
-async def serve(settings: CollectorSettings, analysis: Analysis, *, ready: Callable[[int], None]) -> None:
+async def serve(settings: CollectorSettings, analysis: CuratedAnalysis, *, ready: Callable[[int], None]) -> None:
     """Run a collector until SIGINT or SIGTERM; `ready` is told the port.
 
     Raises:
@@ -154,7 +156,7 @@ class _Collector:
     """One run."""
 
     def __init__(
-        self, settings: CollectorSettings, journal: Journal, state: State, archive: Archive, analysis: Analysis
+        self, settings: CollectorSettings, journal: Journal, state: State, archive: Archive, analysis: CuratedAnalysis
     ) -> None:
         self._settings = settings
         self._archive = archive
@@ -162,6 +164,7 @@ class _Collector:
         self._counters = Counters()
         self._watchers = Watchers(self._counters)
         self._pipeline = Pipeline(journal=journal, state=state, analysis=analysis, counters=self._counters)
+        self._curator = Curator(state, analysis)
         self._worker = ThreadPoolExecutor(1, "worker")
         self._sealer = ThreadPoolExecutor(1, "sealer")
         self._readers = ThreadPoolExecutor(4, "reader")
@@ -172,11 +175,14 @@ class _Collector:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
+        await loop.run_in_executor(self._worker, self._curator.load)  # first: recovery judges by what is decided
         await loop.run_in_executor(self._worker, self._pipeline.recover)
         ingest = IngestService(self._pipeline, worker=self._worker, publish=self._watchers.publish, counters=self._counters)
         server = grpc.aio.server(options=SERVER_OPTIONS)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(self._sources(ingest)), server)
+        curation = CurationService(self._curator, worker=self._worker, counters=self._counters)
+        query_pb2_grpc.add_CurationServiceServicer_to_server(curation, server)
         try:
             port = server.add_insecure_port(self._settings.listen)
         except RuntimeError as error:
@@ -202,6 +208,7 @@ class _Collector:
     def _sources(self, ingest: IngestService) -> Sources:
         return Sources(
             pipeline=self._pipeline,
+            curator=self._curator,
             worker=self._worker,
             state=self._state,
             archive=self._archive,

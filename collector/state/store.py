@@ -9,13 +9,13 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, select
+from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from collector.errors import StorageError
 from collector.messages import incident_from_json, incident_to_json
-from collector.records import BehaviourType, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
+from collector.records import Action, BehaviourType, Change, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
 from collector.state import tables
 from collector.state.sessions import NodeRecord, SessionRecord
 
@@ -159,6 +159,35 @@ class State:
         with self._storing("read"), self._engine.connect() as connection:
             return int(connection.scalar(query) or 0)
 
+    def add_changes(self, changes: Sequence[Change]) -> None:
+        """Add to what people did to baselines: all of it, on disk when it returns.
+
+        Raises:
+            StorageError: nothing was written.
+        """
+        rows = [_change_row(each) for each in changes]
+        with self._storing("write"), self._engine.begin() as connection:
+            for begin in range(0, len(rows), ROWS_AT_ONCE):
+                connection.execute(insert(tables.changes), rows[begin : begin + ROWS_AT_ONCE])
+
+    def changes(self) -> Iterator[Change]:
+        """Yield what people did to baselines, oldest first."""
+        query = select(tables.changes).order_by(tables.changes.c.number)
+        with self._storing("read"), self._engine.connect() as connection:
+            for row in connection.execution_options(yield_per=10_000).execute(query).mappings():
+                yield _change(row)
+
+    def changes_of(self, workload: WorkloadKey, *, limit: int = 0) -> list[Change]:
+        """Return what people did to one baseline, newest first, without what a lock noted; `limit` 0 is all."""
+        columns = tables.changes.c
+        query = select(tables.changes).where(columns.action != int(Action.LIST)).order_by(columns.number.desc())
+        for name, value in _workload_row(workload).items():
+            query = query.where(columns[name] == value)
+        if limit:
+            query = query.limit(limit)
+        with self._storing("read"), self._engine.connect() as connection:
+            return [_change(row) for row in connection.execute(query).mappings()]
+
     def nodes(self) -> list[NodeRecord]:
         """Return all nodes with their sessions and losses."""
         with self._storing("read"), self._engine.connect() as connection:
@@ -266,6 +295,29 @@ def _incident_row(incident: Incident) -> dict[str, Any]:
         "score": incident.score,
         "json": incident_to_json(incident),
     }
+
+
+def _change_row(change: Change) -> dict[str, Any]:
+    return _workload_row(change.workload) | {
+        "time": change.time,
+        "action": int(change.action),
+        "container": change.container,
+        "type": int(change.type or 0),
+        "key": change.key,
+        "author": change.by,
+        "why": change.why,
+        "until": change.until,
+        "via": change.via,
+    }
+
+
+def _change(row: Any) -> Change:  # noqa: ANN401 — a row of the table
+    values = _with_workload(row)
+    del values["number"]
+    values["by"] = values.pop("author")
+    values["action"] = Action(values["action"])
+    values["type"] = BehaviourType(values["type"]) if values["type"] else None
+    return Change(**values)
 
 
 def _file_row(file: ArchiveFile) -> dict[str, Any]:

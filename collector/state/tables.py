@@ -2,7 +2,18 @@
 
 from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Text
 
-__all__ = ["METADATA", "archive_files", "incidents", "losses", "nodes", "replicas", "segments", "sessions", "sightings"]
+__all__ = [
+    "METADATA",
+    "archive_files",
+    "changes",
+    "incidents",
+    "losses",
+    "nodes",
+    "replicas",
+    "segments",
+    "sessions",
+    "sightings",
+]
 
 METADATA = MetaData()
 
@@ -79,4 +90,20 @@ archive_files = Table(
     _key("path"),
     *map(_number, ("segment", "rows", "bytes", "min_time", "max_time")),
     Index("archive_files_by_time", "min_time", "max_time"),
+)
+
+# What people did to baselines, in order, never changed: the audit trail, and what holds is read from it.
+changes = Table(
+    "changes",
+    METADATA,
+    Column("number", Integer, primary_key=True),
+    _number("time"),
+    *map(_text, ("cluster", "namespace", "kind", "name")),
+    Column("action", Integer, nullable=False),
+    _text("container"),
+    Column("type", Integer, nullable=False),  # 0: of the workload as a whole
+    *map(_text, ("key", "author", "why")),
+    _number("until"),
+    _text("via"),
+    Index("changes_by_workload", "cluster", "namespace", "kind", "name", "number"),
 )

@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import json
 import os
@@ -13,6 +14,9 @@ import pytest
 from collector_harness import PROGRAM, SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
 from peerwatch.columns import ColumnsBuilder, ProcessFlag
+
+from collector.commands.baseline import baseline_app, in_words
+from collector.records import Completeness
 
 NOBODY = "127.0.0.1:1"
 
@@ -110,6 +114,29 @@ def test_help_and_version_are_0(peerwatch: Command, arguments: list[str]) -> Non
 def test_help_teaches_by_examples(peerwatch: Command) -> None:
     for command in ("collector", "status", "workloads", "alerts", "replay", "backtest"):
         assert f"peerwatch {command}" in peerwatch(command, "--help").stdout.split("Examples:")[1]
+
+
+def test_every_command_about_baselines_teaches_by_examples() -> None:
+    shown = {each.name: each.callback.__doc__ for each in baseline_app.registered_commands}
+    assert {"show", "diff", "lock", "unlock", "approve", "reject", "export", "import", "log", "reset"} == set(shown)
+    assert [name for name, text in shown.items() if f"peerwatch baseline {name} " not in text.partition("Examples:")[2]] == []
+
+
+@pytest.mark.parametrize(
+    ("new_every", "words"),
+    [
+        (9 * 24 * 3600, "a new program or destination is expected every 9 replica-days (1234 observations in 2 replica-hours)"),
+        (24 * 3600, "every 1 replica-day "),
+        (5400, "every 1.5 replica-hours"),
+        (20, "every 1 replica-minute "),
+        (0, "nothing was observed long enough"),
+    ],
+)
+def test_completeness_is_said_in_plain_words(new_every: int, words: str) -> None:
+    settled = Completeness("app", 0.001, 1234, 7200 * SECOND, new_every * SECOND, settled=True)
+    assert words in in_words(settled)
+    assert in_words(settled).startswith("settled: ")
+    assert in_words(dataclasses.replace(settled, settled=False)).startswith("learning: ")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, events: Events) -> None:

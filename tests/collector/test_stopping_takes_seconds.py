@@ -12,7 +12,7 @@ from collector_harness import Agent, Command, Daemon, Events
 SLOW = """
 import asyncio, time
 from pathlib import Path
-from collector.analysis import Analysis
+from collector.analysis.curated import CuratedAnalysis
 from collector.archive.store import Archive
 from collector.daemon.server import CollectorSettings, serve
 
@@ -22,7 +22,7 @@ def slowly(*arguments):
     return write(*arguments)
 Archive.write = slowly
 settings = CollectorSettings(Path({data!r}), listen="127.0.0.1:0", segment_bytes=1)
-asyncio.run(serve(settings, Analysis(), ready=lambda port: print(port, flush=True)))
+asyncio.run(serve(settings, CuratedAnalysis(), ready=lambda port: print(port, flush=True)))
 """
 BATCHES = 23
 

@@ -217,6 +217,7 @@ class Incident(_message.Message):
     TECHNIQUES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LOSS_IN_WINDOW_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     revision: _builtins.int
     severity: Global___Incident.Severity.ValueType
@@ -229,6 +230,8 @@ class Incident(_message.Message):
     """One sentence a person can act on."""
     loss_in_window: _builtins.int
     """Events of this workload's nodes known to be lost while it happened."""
+    approval: _builtins.str
+    """The command that would make this normal, ready to paste once its reason is written. Empty for INFO, which wakes nobody."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Event time at which it could first be raised."""
@@ -269,10 +272,11 @@ class Incident(_message.Message):
         techniques: _abc.Iterable[_builtins.str] | None = ...,
         reason: _builtins.str = ...,
         loss_in_window: _builtins.int = ...,
+        approval: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["first_event", b"first_event", "peers", b"peers", "time", b"time", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["behaviours", b"behaviours", "cluster", b"cluster", "evidence", b"evidence", "first_event", b"first_event", "id", b"id", "kind", b"kind", "loss_in_window", b"loss_in_window", "namespace", b"namespace", "peers", b"peers", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "score", b"score", "severity", b"severity", "techniques", b"techniques", "time", b"time", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "behaviours", b"behaviours", "cluster", b"cluster", "evidence", b"evidence", "first_event", b"first_event", "id", b"id", "kind", b"kind", "loss_in_window", b"loss_in_window", "namespace", b"namespace", "peers", b"peers", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "score", b"score", "severity", b"severity", "techniques", b"techniques", "time", b"time", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,6 +23,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _BaselineAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BaselineActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BaselineAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BASELINE_ACTION_UNSPECIFIED: _BaselineAction.ValueType  # 0
+    APPROVE: _BaselineAction.ValueType  # 1
+    REJECT: _BaselineAction.ValueType  # 2
+    RESET: _BaselineAction.ValueType  # 3
+    """Takes an approval or a rejection back: what was seen speaks for itself again."""
+    LOCK: _BaselineAction.ValueType  # 4
+    """From now on nothing is learned, and what is not on the list is told."""
+    UNLOCK: _BaselineAction.ValueType  # 5
+    LIST: _BaselineAction.ValueType  # 6
+    """Made by LOCK for each learned behaviour, never asked for."""
+
+class BaselineAction(_BaselineAction, metaclass=_BaselineActionEnumTypeWrapper):
+    """What people do to a baseline."""
+
+BASELINE_ACTION_UNSPECIFIED: BaselineAction.ValueType  # 0
+APPROVE: BaselineAction.ValueType  # 1
+REJECT: BaselineAction.ValueType  # 2
+RESET: BaselineAction.ValueType  # 3
+"""Takes an approval or a rejection back: what was seen speaks for itself again."""
+LOCK: BaselineAction.ValueType  # 4
+"""From now on nothing is learned, and what is not on the list is told."""
+UNLOCK: BaselineAction.ValueType  # 5
+LIST: BaselineAction.ValueType  # 6
+"""Made by LOCK for each learned behaviour, never asked for."""
+Global___BaselineAction: _TypeAlias = BaselineAction  # noqa: Y015
+
 @_typing.final
 class WorkloadRef(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -250,7 +282,9 @@ class ListWorkloadsResponse(_message.Message):
         candidates: _builtins.int
         alerts: _builtins.int
         phase: _builtins.str
-        """Whether what is new in it is told at once: "learning" or "settled"."""
+        """Whether what is new in it is told at once: "learning" or "settled". "locked": it learns nothing; "expected": people decided
+        about it, but nothing was seen of it yet.
+        """
         @_builtins.property
         def ref(self) -> Global___WorkloadRef: ...
         @_builtins.property
@@ -336,12 +370,41 @@ class GetBaselineResponse(_message.Message):
             CANDIDATE: GetBaselineResponse.Entry._State.ValueType  # 1
             """Seen, but not yet with enough support: what one replica did alone stays here."""
             LEARNED: GetBaselineResponse.Entry._State.ValueType  # 2
+            APPROVED: GetBaselineResponse.Entry._State.ValueType  # 3
+            """A person said that it is normal."""
+            REJECTED: GetBaselineResponse.Entry._State.ValueType  # 4
+            """A person said that it is not: always told."""
+            EXPIRED: GetBaselineResponse.Entry._State.ValueType  # 5
+            """It was approved until a time that is over."""
 
         class State(_State, metaclass=_StateEnumTypeWrapper): ...
         STATE_UNSPECIFIED: GetBaselineResponse.Entry.State.ValueType  # 0
         CANDIDATE: GetBaselineResponse.Entry.State.ValueType  # 1
         """Seen, but not yet with enough support: what one replica did alone stays here."""
         LEARNED: GetBaselineResponse.Entry.State.ValueType  # 2
+        APPROVED: GetBaselineResponse.Entry.State.ValueType  # 3
+        """A person said that it is normal."""
+        REJECTED: GetBaselineResponse.Entry.State.ValueType  # 4
+        """A person said that it is not: always told."""
+        EXPIRED: GetBaselineResponse.Entry.State.ValueType  # 5
+        """It was approved until a time that is over."""
+
+        class _Phase:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GetBaselineResponse.Entry._Phase.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            PHASE_UNSPECIFIED: GetBaselineResponse.Entry._Phase.ValueType  # 0
+            START: GetBaselineResponse.Entry._Phase.ValueType  # 1
+            STEADY: GetBaselineResponse.Entry._Phase.ValueType  # 2
+
+        class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
+            """When in a replica's life it was first or last seen."""
+
+        PHASE_UNSPECIFIED: GetBaselineResponse.Entry.Phase.ValueType  # 0
+        START: GetBaselineResponse.Entry.Phase.ValueType  # 1
+        STEADY: GetBaselineResponse.Entry.Phase.ValueType  # 2
 
         CONTAINER_FIELD_NUMBER: _builtins.int
         TYPE_FIELD_NUMBER: _builtins.int
@@ -356,6 +419,11 @@ class GetBaselineResponse(_message.Message):
         LAST_SEEN_FIELD_NUMBER: _builtins.int
         EXAMPLE_FIELD_NUMBER: _builtins.int
         PARENT_FIELD_NUMBER: _builtins.int
+        PHASES_FIELD_NUMBER: _builtins.int
+        BY_FIELD_NUMBER: _builtins.int
+        WHY_FIELD_NUMBER: _builtins.int
+        DECIDED_FIELD_NUMBER: _builtins.int
+        UNTIL_FIELD_NUMBER: _builtins.int
         container: _builtins.str
         type: _incident_pb2.BehaviourType.ValueType
         key: _builtins.str
@@ -366,6 +434,9 @@ class GetBaselineResponse(_message.Message):
         """Replicas ever seen of this container."""
         nodes: _builtins.int
         parent: _builtins.str
+        by: _builtins.str
+        """Who decided, why, when, and until when; empty: nobody, or for good."""
+        why: _builtins.str
         @_builtins.property
         def revisions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
         @_builtins.property
@@ -374,6 +445,14 @@ class GetBaselineResponse(_message.Message):
         def last_seen(self) -> _timestamp_pb2.Timestamp: ...
         @_builtins.property
         def example(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+        @_builtins.property
+        def phases(self) -> _containers.RepeatedScalarFieldContainer[Global___GetBaselineResponse.Entry.Phase.ValueType]:
+            """Of the replicas that are known one by one; those that are history by now have none."""
+
+        @_builtins.property
+        def decided(self) -> _timestamp_pb2.Timestamp: ...
+        @_builtins.property
+        def until(self) -> _timestamp_pb2.Timestamp: ...
         def __init__(
             self,
             *,
@@ -390,32 +469,289 @@ class GetBaselineResponse(_message.Message):
             last_seen: _timestamp_pb2.Timestamp | None = ...,
             example: _abc.Iterable[_builtins.str] | None = ...,
             parent: _builtins.str = ...,
+            phases: _abc.Iterable[Global___GetBaselineResponse.Entry.Phase.ValueType] | None = ...,
+            by: _builtins.str = ...,
+            why: _builtins.str = ...,
+            decided: _timestamp_pb2.Timestamp | None = ...,
+            until: _timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["first_seen", b"first_seen", "last_seen", b"last_seen"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "first_seen", b"first_seen", "last_seen", b"last_seen", "until", b"until"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "count", b"count", "example", b"example", "first_seen", b"first_seen", "key", b"key", "last_seen", b"last_seen", "nodes", b"nodes", "of", b"of", "parent", b"parent", "replicas", b"replicas", "revisions", b"revisions", "state", b"state", "type", b"type"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "container", b"container", "count", b"count", "decided", b"decided", "example", b"example", "first_seen", b"first_seen", "key", b"key", "last_seen", b"last_seen", "nodes", b"nodes", "of", b"of", "parent", b"parent", "phases", b"phases", "replicas", b"replicas", "revisions", b"revisions", "state", b"state", "type", b"type", "until", b"until", "why", b"why"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Completeness(_message.Message):
+        """How much of what a container does is known, by Good and Turing's estimate."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CONTAINER_FIELD_NUMBER: _builtins.int
+        UNSEEN_FIELD_NUMBER: _builtins.int
+        OBSERVATIONS_FIELD_NUMBER: _builtins.int
+        OBSERVED_FIELD_NUMBER: _builtins.int
+        NEW_EVERY_FIELD_NUMBER: _builtins.int
+        SETTLED_FIELD_NUMBER: _builtins.int
+        container: _builtins.str
+        unseen: _builtins.float
+        """Probability that the next observation is something new."""
+        observations: _builtins.int
+        settled: _builtins.bool
+        """Whether what is new in it is told at once."""
+        @_builtins.property
+        def observed(self) -> _duration_pb2.Duration:
+            """How long replicas were observed, all together."""
+
+        @_builtins.property
+        def new_every(self) -> _duration_pb2.Duration:
+            """Replica time in which one new behaviour is expected; absent: nothing was observed."""
+
+        def __init__(
+            self,
+            *,
+            container: _builtins.str = ...,
+            unseen: _builtins.float = ...,
+            observations: _builtins.int = ...,
+            observed: _duration_pb2.Duration | None = ...,
+            new_every: _duration_pb2.Duration | None = ...,
+            settled: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["new_every", b"new_every", "observed", b"observed"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "new_every", b"new_every", "observations", b"observations", "observed", b"observed", "settled", b"settled", "unseen", b"unseen"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Lock(_message.Message):
+        """Absent: it is not locked."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        BY_FIELD_NUMBER: _builtins.int
+        WHY_FIELD_NUMBER: _builtins.int
+        SINCE_FIELD_NUMBER: _builtins.int
+        by: _builtins.str
+        why: _builtins.str
+        @_builtins.property
+        def since(self) -> _timestamp_pb2.Timestamp: ...
+        def __init__(
+            self,
+            *,
+            by: _builtins.str = ...,
+            why: _builtins.str = ...,
+            since: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "since", b"since", "why", b"why"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     REF_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    COMPLETENESS_FIELD_NUMBER: _builtins.int
+    LOCK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ref(self) -> Global___WorkloadRef: ...
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetBaselineResponse.Entry]: ...
+    @_builtins.property
+    def completeness(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetBaselineResponse.Completeness]: ...
+    @_builtins.property
+    def lock(self) -> Global___GetBaselineResponse.Lock: ...
     def __init__(
         self,
         *,
         ref: Global___WorkloadRef | None = ...,
         entries: _abc.Iterable[Global___GetBaselineResponse.Entry] | None = ...,
+        completeness: _abc.Iterable[Global___GetBaselineResponse.Completeness] | None = ...,
+        lock: Global___GetBaselineResponse.Lock | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lock", b"lock", "ref", b"ref"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completeness", b"completeness", "entries", b"entries", "lock", b"lock", "ref", b"ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBaselineResponse: _TypeAlias = GetBaselineResponse  # noqa: Y015
+
+@_typing.final
+class BaselineChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_FIELD_NUMBER: _builtins.int
+    CONTAINER_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    action: Global___BaselineAction.ValueType
+    container: _builtins.str
+    """These three are empty for LOCK and UNLOCK."""
+    type: _incident_pb2.BehaviourType.ValueType
+    key: _builtins.str
+    why: _builtins.str
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """For APPROVE; absent: for good."""
+
+    def __init__(
+        self,
+        *,
+        action: Global___BaselineAction.ValueType = ...,
+        container: _builtins.str = ...,
+        type: _incident_pb2.BehaviourType.ValueType = ...,
+        key: _builtins.str = ...,
+        why: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "container", b"container", "key", b"key", "type", b"type", "until", b"until", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BaselineChange: _TypeAlias = BaselineChange  # noqa: Y015
+
+@_typing.final
+class ChangeBaselineRequest(_message.Message):
+    """All changes are made, or none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REF_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    ALLOW_UNSEEN_FIELD_NUMBER: _builtins.int
+    ALLOW_KNOWN_BAD_FIELD_NUMBER: _builtins.int
+    author: _builtins.str
+    """Who says so. Until callers are authenticated this is what they claim; `Record.via` is where the call came from."""
+    allow_unseen: _builtins.bool
+    """A workload or behaviour that was not seen yet is an error without this."""
+    allow_known_bad: _builtins.bool
+    """Approving what is known to be bad on any system is an error without this."""
+    @_builtins.property
+    def ref(self) -> Global___WorkloadRef: ...
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BaselineChange]: ...
+    def __init__(
+        self,
+        *,
+        ref: Global___WorkloadRef | None = ...,
+        changes: _abc.Iterable[Global___BaselineChange] | None = ...,
+        author: _builtins.str = ...,
+        allow_unseen: _builtins.bool = ...,
+        allow_known_bad: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_known_bad", b"allow_known_bad", "allow_unseen", b"allow_unseen", "author", b"author", "changes", b"changes", "ref", b"ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeBaselineRequest: _TypeAlias = ChangeBaselineRequest  # noqa: Y015
+
+@_typing.final
+class ChangeBaselineResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MADE_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    UNLISTED_FIELD_NUMBER: _builtins.int
+    made: _builtins.int
+    """Changes made, without LIST."""
+    listed: _builtins.int
+    """After LOCK: behaviours on the list, and seen ones that are not, which will be told from now on."""
+    unlisted: _builtins.int
+    def __init__(
+        self,
+        *,
+        made: _builtins.int = ...,
+        listed: _builtins.int = ...,
+        unlisted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listed", b"listed", "made", b"made", "unlisted", b"unlisted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeBaselineResponse: _TypeAlias = ChangeBaselineResponse  # noqa: Y015
+
+@_typing.final
+class ListBaselineChangesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REF_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """0: all."""
+    @_builtins.property
+    def ref(self) -> Global___WorkloadRef: ...
+    def __init__(
+        self,
+        *,
+        ref: Global___WorkloadRef | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "ref", b"ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBaselineChangesRequest: _TypeAlias = ListBaselineChangesRequest  # noqa: Y015
+
+@_typing.final
+class ListBaselineChangesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Record(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        TIME_FIELD_NUMBER: _builtins.int
+        AUTHOR_FIELD_NUMBER: _builtins.int
+        VIA_FIELD_NUMBER: _builtins.int
+        CHANGE_FIELD_NUMBER: _builtins.int
+        author: _builtins.str
+        via: _builtins.str
+        """Where the call came from, as the collector saw it."""
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp: ...
+        @_builtins.property
+        def change(self) -> Global___BaselineChange: ...
+        def __init__(
+            self,
+            *,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            author: _builtins.str = ...,
+            via: _builtins.str = ...,
+            change: Global___BaselineChange | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "change", b"change", "time", b"time", "via", b"via"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListBaselineChangesResponse.Record]: ...
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___ListBaselineChangesResponse.Record] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBaselineChangesResponse: _TypeAlias = ListBaselineChangesResponse  # noqa: Y015
 
 @_typing.final
 class ListIncidentsRequest(_message.Message):

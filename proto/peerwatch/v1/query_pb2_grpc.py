@@ -49,6 +49,11 @@ class QueryServiceStub:
                 request_serializer=peerwatch_dot_v1_dot_query__pb2.GetBaselineRequest.SerializeToString,
                 response_deserializer=peerwatch_dot_v1_dot_query__pb2.GetBaselineResponse.FromString,
                 _registered_method=True)
+        self.ListBaselineChanges = channel.unary_unary(
+                '/peerwatch.v1.QueryService/ListBaselineChanges',
+                request_serializer=peerwatch_dot_v1_dot_query__pb2.ListBaselineChangesRequest.SerializeToString,
+                response_deserializer=peerwatch_dot_v1_dot_query__pb2.ListBaselineChangesResponse.FromString,
+                _registered_method=True)
         self.ListIncidents = channel.unary_unary(
                 '/peerwatch.v1.QueryService/ListIncidents',
                 request_serializer=peerwatch_dot_v1_dot_query__pb2.ListIncidentsRequest.SerializeToString,
@@ -83,6 +88,13 @@ class QueryServiceServicer:
 
     def GetBaseline(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBaselineChanges(self, request, context):
+        """What people changed, newest first.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -125,6 +137,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.GetBaseline,
                     request_deserializer=peerwatch_dot_v1_dot_query__pb2.GetBaselineRequest.FromString,
                     response_serializer=peerwatch_dot_v1_dot_query__pb2.GetBaselineResponse.SerializeToString,
+            ),
+            'ListBaselineChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBaselineChanges,
+                    request_deserializer=peerwatch_dot_v1_dot_query__pb2.ListBaselineChangesRequest.FromString,
+                    response_serializer=peerwatch_dot_v1_dot_query__pb2.ListBaselineChangesResponse.SerializeToString,
             ),
             'ListIncidents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListIncidents,
@@ -234,6 +251,33 @@ class QueryService:
             _registered_method=True)
 
     @staticmethod
+    def ListBaselineChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/peerwatch.v1.QueryService/ListBaselineChanges',
+            peerwatch_dot_v1_dot_query__pb2.ListBaselineChangesRequest.SerializeToString,
+            peerwatch_dot_v1_dot_query__pb2.ListBaselineChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListIncidents(request,
             target,
             options=(),
@@ -304,6 +348,84 @@ class QueryService:
             '/peerwatch.v1.QueryService/ReplayEvents',
             peerwatch_dot_v1_dot_query__pb2.ReplayEventsRequest.SerializeToString,
             peerwatch_dot_v1_dot_query__pb2.ReplayEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class CurationServiceStub:
+    """All that changes what is told. A service of its own, so that who may look and who may decide are two questions: whatever
+    authenticates callers stands in front of this service first.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ChangeBaseline = channel.unary_unary(
+                '/peerwatch.v1.CurationService/ChangeBaseline',
+                request_serializer=peerwatch_dot_v1_dot_query__pb2.ChangeBaselineRequest.SerializeToString,
+                response_deserializer=peerwatch_dot_v1_dot_query__pb2.ChangeBaselineResponse.FromString,
+                _registered_method=True)
+
+
+class CurationServiceServicer:
+    """All that changes what is told. A service of its own, so that who may look and who may decide are two questions: whatever
+    authenticates callers stands in front of this service first.
+    """
+
+    def ChangeBaseline(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_CurationServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ChangeBaseline': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeBaseline,
+                    request_deserializer=peerwatch_dot_v1_dot_query__pb2.ChangeBaselineRequest.FromString,
+                    response_serializer=peerwatch_dot_v1_dot_query__pb2.ChangeBaselineResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'peerwatch.v1.CurationService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('peerwatch.v1.CurationService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class CurationService:
+    """All that changes what is told. A service of its own, so that who may look and who may decide are two questions: whatever
+    authenticates callers stands in front of this service first.
+    """
+
+    @staticmethod
+    def ChangeBaseline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/peerwatch.v1.CurationService/ChangeBaseline',
+            peerwatch_dot_v1_dot_query__pb2.ChangeBaselineRequest.SerializeToString,
+            peerwatch_dot_v1_dot_query__pb2.ChangeBaselineResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,8 @@ class QueryServiceStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetStatusRequest, _query_pb2.GetStatusResponse]
     ListWorkloads: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListWorkloadsRequest, _query_pb2.ListWorkloadsResponse]
     GetBaseline: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetBaselineRequest, _query_pb2.GetBaselineResponse]
+    ListBaselineChanges: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListBaselineChangesRequest, _query_pb2.ListBaselineChangesResponse]
+    """What people changed, newest first."""
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListIncidentsRequest, _query_pb2.ListIncidentsResponse]
     """Newest first."""
     WatchIncidents: _grpc.UnaryStreamMultiCallable[_query_pb2.WatchIncidentsRequest, _query_pb2.WatchIncidentsResponse]
@@ -47,6 +49,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_query_pb2.GetStatusRequest, _query_pb2.GetStatusResponse]  # type: ignore[assignment]
     ListWorkloads: _aio.UnaryUnaryMultiCallable[_query_pb2.ListWorkloadsRequest, _query_pb2.ListWorkloadsResponse]  # type: ignore[assignment]
     GetBaseline: _aio.UnaryUnaryMultiCallable[_query_pb2.GetBaselineRequest, _query_pb2.GetBaselineResponse]  # type: ignore[assignment]
+    ListBaselineChanges: _aio.UnaryUnaryMultiCallable[_query_pb2.ListBaselineChangesRequest, _query_pb2.ListBaselineChangesResponse]  # type: ignore[assignment]
+    """What people changed, newest first."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_query_pb2.ListIncidentsRequest, _query_pb2.ListIncidentsResponse]  # type: ignore[assignment]
     """Newest first."""
     WatchIncidents: _aio.UnaryStreamMultiCallable[_query_pb2.WatchIncidentsRequest, _query_pb2.WatchIncidentsResponse]  # type: ignore[assignment]
@@ -77,6 +81,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_query_pb2.GetBaselineResponse, _abc.Awaitable[_query_pb2.GetBaselineResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ListBaselineChanges(
+        self,
+        request: _query_pb2.ListBaselineChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.ListBaselineChangesResponse, _abc.Awaitable[_query_pb2.ListBaselineChangesResponse]]:
+        """What people changed, newest first."""
+
+    @_abc_1.abstractmethod
     def ListIncidents(
         self,
         request: _query_pb2.ListIncidentsRequest,
@@ -101,3 +113,37 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Archived events in time order."""
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class CurationServiceStub:
+    """All that changes what is told. A service of its own, so that who may look and who may decide are two questions: whatever
+    authenticates callers stands in front of this service first.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> CurationServiceAsyncStub: ...
+    ChangeBaseline: _grpc.UnaryUnaryMultiCallable[_query_pb2.ChangeBaselineRequest, _query_pb2.ChangeBaselineResponse]
+
+@_typing.type_check_only
+class CurationServiceAsyncStub(CurationServiceStub):
+    """All that changes what is told. A service of its own, so that who may look and who may decide are two questions: whatever
+    authenticates callers stands in front of this service first.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ChangeBaseline: _aio.UnaryUnaryMultiCallable[_query_pb2.ChangeBaselineRequest, _query_pb2.ChangeBaselineResponse]  # type: ignore[assignment]
+
+class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
+    """All that changes what is told. A service of its own, so that who may look and who may decide are two questions: whatever
+    authenticates callers stands in front of this service first.
+    """
+
+    @_abc_1.abstractmethod
+    def ChangeBaseline(
+        self,
+        request: _query_pb2.ChangeBaselineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.ChangeBaselineResponse, _abc.Awaitable[_query_pb2.ChangeBaselineResponse]]: ...
+
+def add_CurationServiceServicer_to_server(servicer: CurationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
