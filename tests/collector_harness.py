@@ -122,6 +122,7 @@ class Daemon:
     """A collector process."""
 
     data: Path
+    options: tuple[str, ...] = ()
     address: str = ""
     process: "subprocess.Popen[str] | None" = None
     agents: list[Agent] = field(default_factory=list)
@@ -130,7 +131,7 @@ class Daemon:
         log = (self.data.parent / f"{self.data.name}.log").open("a")
         with log:
             self.process = subprocess.Popen(
-                [*PROGRAM, "collector", "--listen", "127.0.0.1:0", "--data", str(self.data)],
+                [*PROGRAM, "collector", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.options],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

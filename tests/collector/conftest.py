@@ -12,12 +12,12 @@ def events() -> Events:
 
 
 @pytest.fixture
-def daemons(tmp_path: Path) -> Iterator[Callable[[], Daemon]]:
+def daemons(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Starts collectors on one data directory; ends those that the test left."""
     started: list[Daemon] = []
 
-    def start() -> Daemon:
-        started.append(Daemon(tmp_path / "data").start())
+    def start(*options: str) -> Daemon:
+        started.append(Daemon(tmp_path / "data", options).start())
         return started[-1]
 
     yield start
@@ -27,7 +27,15 @@ def daemons(tmp_path: Path) -> Iterator[Callable[[], Daemon]]:
 
 
 @pytest.fixture
-def daemon(daemons: Callable[[], Daemon]) -> Daemon:
+def impatient(tmp_path: Path) -> tuple[str, str]:
+    """Options with which a collector waits for peers that may follow for a short time only."""
+    settings = tmp_path / "impatient.toml"
+    settings.write_text("hold = 4\n")
+    return "--config", str(settings)
+
+
+@pytest.fixture
+def daemon(daemons: Callable[..., Daemon]) -> Daemon:
     return daemons()
 
 

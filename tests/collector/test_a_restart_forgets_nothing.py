@@ -228,17 +228,17 @@ def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> No
 
 
 def test_an_odd_replica_is_told_even_if_the_collector_is_killed_meanwhile(
-    daemons: Callable[[], Daemon], events: Events, peerwatch: Command
+    daemons: Callable[..., Daemon], impatient: tuple[str, str], events: Events, peerwatch: Command
 ) -> None:
     now = time.time_ns()
-    daemon = daemons()
+    daemon = daemons(*impatient)
     agent = daemon.agent()
     agent.store(1, events.table(begin=now - 40 * SECOND))
     agent.store(2, events.table(begin=now - 10 * SECOND))
     agent.store(3, events.table(begin=now - 9 * SECOND, only=3, exe="/usr/bin/nc"))
     daemon.end(signal.SIGKILL)
 
-    daemon = daemons()
+    daemon = daemons(*impatient)
     deadline = time.monotonic() + 90
     while "cart-3" not in (out := peerwatch("alerts", server=daemon.address).stdout):
         assert time.monotonic() < deadline, out

@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from collector_harness import PROGRAM, SECOND, Daemon, Events
@@ -65,7 +66,10 @@ def test_the_number_of_watchers_is_bounded() -> None:
     asyncio.run(join())
 
 
-def test_a_follower_is_told_while_it_happens(daemon: Daemon, events: Events) -> None:
+def test_a_follower_is_told_while_it_happens(
+    daemons: Callable[..., Daemon], impatient: tuple[str, str], events: Events
+) -> None:
+    daemon = daemons(*impatient)
     follow = subprocess.Popen(
         [*PROGRAM, "alerts", "--follow", "--output", "json", "--namespace", "shop"],
         stdout=subprocess.PIPE,
