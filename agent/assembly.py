@@ -177,10 +177,8 @@ def _distinct(rows: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], npt.N
     """Return which rows of a matrix are the first of their kind, and for each row of which kind it is."""
     key = ((rows ^ (rows >> np.uint64(32))) * _FACTORS[: rows.shape[1]]).sum(axis=1)
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    if (
-        len(first) < len(key) and (rows[first[inverse]] != rows).any()
-    ):  # two, one key: all count as different, which is true enough
-        first = inverse = np.arange(len(key))
+    if len(first) < len(key) and (rows[first[inverse]] != rows).any():
+        first = inverse = np.arange(len(key))  # two with one key, which 64 bits make a curiosity: all count as different
     return first, inverse.astype(np.uint32)
 
 

@@ -7,7 +7,6 @@ stderr.
 """
 
 import logging
-import os
 import socket
 import sys
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from agent.capture.compiled import forget as forget_compiled
 from agent.capture.pins import PIN_FOLDER
 from agent.errors import AgentError, ConfigError
 from agent.options import SPOOL, Options
+from agent.output import discard
 
 __all__ = ["main"]
 
@@ -233,8 +233,7 @@ def main() -> None:
     except AgentError as error:
         code = _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has enough; what is left in the buffer would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout.buffer)  # whoever read our output has enough
         code = 0
     sys.exit(code)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from peerwatch.subjects import Subject
 from agent.capture.probes import Mode, own_folder, uninstall, uninstall_abandoned
 from agent.daemon import stop_at_signals
 from agent.errors import ConfigError, UnsupportedError
+from agent.output import discard
 from agent.runtime import Capture, capture, pod_source
 from agent.step import Step
 
@@ -42,7 +42,7 @@ def record(output: str, home: Subject, *, pods: str | None, kubeconfig: str | No
                     written += len(table)
                 stream.flush()
             except OSError as error:
-                _discard(stream)
+                discard(stream)
                 if isinstance(error, BrokenPipeError):
                     raise
                 raise UnsupportedError(f"cannot write {output}: {error.strerror}; what was recorded before is there") from None
@@ -79,10 +79,3 @@ def _opened(name: str) -> Iterator[BinaryIO]:
         raise ConfigError(f"cannot write {name}: {error.strerror}; give another --output") from None
     with stream:
         yield stream
-
-
-def _discard(stream: BinaryIO) -> None:
-    """Let go of what is left in a stream that cannot be written: it would fail again when it is closed, or at exit."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)

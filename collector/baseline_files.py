@@ -13,6 +13,7 @@ from peerwatch.jsonlines import format_time, parse_time
 
 from collector.errors import InputError
 from collector.records import BaselineEntry, BehaviourState, BehaviourType, Lock, WorkloadKey
+from collector.yaml_documents import compose, line_of
 
 __all__ = ["FILE_MAX", "BaselineFile", "FileEntry", "entries_as_yaml", "from_baseline", "parse", "to_yaml"]
 
@@ -23,9 +24,6 @@ FILE_MAX = 8 << 20
 
 DEPTH_MAX = 8
 """Levels of nesting; a baseline has five."""
-
-EVENTS_MAX = 1_000_000
-"""Brackets and words of a file: three times those of 20,000 behaviours. A node of the parser takes half a kilobyte."""
 
 _STATES = {"learned", "approved", "rejected", "expired", "candidate"}
 _FIX = "correct it, or make a new one with peerwatch baseline export"
@@ -153,7 +151,7 @@ def _dump(value: object) -> str:
 
 
 class _Reader:
-    """Walks the nodes of a YAML document, which know their lines."""
+    """Walks the nodes of a document."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -161,7 +159,11 @@ class _Reader:
     def baseline(self, text: bytes) -> BaselineFile:
         if len(text) > FILE_MAX:
             raise InputError(f"{self.name} has more than {FILE_MAX >> 20} MiB, and no baseline has; {_FIX}")
-        fields = self._fields(self._document(text), "the file", {"peerwatch", "cluster", "workload", "locked", "containers"})
+        fields = self._fields(
+            compose(text, self.name, depth_max=DEPTH_MAX, fix=_FIX),
+            "the file",
+            {"peerwatch", "cluster", "workload", "locked", "containers"},
+        )
         version = self._text(fields.get("peerwatch"), "peerwatch", required=True)
         if version != VERSION:
             raise self._wrong(fields["peerwatch"], f"peerwatch: {version!r} is not {VERSION!r}: another version wrote it")
@@ -177,28 +179,6 @@ class _Reader:
                 raise self._wrong(fields["containers"], f"containers.{each.container}: {each.key!r} stands there twice")
             known.add(_order(each))
         return BaselineFile(WorkloadKey(cluster, *parts), self._lock(fields.get("locked")), tuple(sorted(entries, key=_order)))
-
-    def _document(self, text: bytes) -> Any:  # noqa: ANN401 — a node of PyYAML, which has no base class in its types
-        import yaml  # noqa: PLC0415 — as above
-
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        depth = 0
-        try:
-            for number, event in enumerate(yaml.parse(text, loader)):
-                if number > EVENTS_MAX:
-                    raise self._wrong(event, "there is more in it than in any baseline")
-                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-                if depth > DEPTH_MAX:
-                    raise self._wrong(event, f"it is nested deeper than {DEPTH_MAX} levels")
-                if isinstance(event, yaml.AliasEvent):
-                    raise self._wrong(event, "aliases (*name) are not read")
-            return yaml.compose(text, loader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            where = f", line {mark.line + 1}" if mark is not None else ""
-            raise InputError(f"{self.name}{where}: {error.problem or 'it is no YAML'}; {_FIX}") from None
-        except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-            raise InputError(f"{self.name}: {' '.join(str(error).split())[:200]}; {_FIX}") from None
 
     def _entries(self, node: Any) -> Iterator[FileEntry]:  # noqa: ANN401 — a node
         for container, types in self._mapping(node, "containers").items():
@@ -268,5 +248,5 @@ class _Reader:
         return text
 
     def _wrong(self, node: Any, problem: str) -> InputError:  # noqa: ANN401 — a node or an event
-        line = f", line {node.start_mark.line + 1}" if node is not None else ""
+        line = f", line {line_of(node.start_mark)}" if node is not None else ""
         return InputError(f"{self.name}{line}: {problem[:500]}; {_FIX}")

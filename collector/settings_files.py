@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from collector.analysis import Settings
 from collector.errors import InputError
+from collector.yaml_documents import compose, line_of
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -167,31 +168,17 @@ def _scalar(value: object) -> str | float | bool:
 
 
 def _of_yaml(text: bytes, name: str) -> dict[str, _Node]:
-    import yaml  # noqa: PLC0415 — 3 MB and 30 ms that most commands do not need
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    depth = 0
-    try:
-        for event in yaml.parse(text, loader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH_MAX or isinstance(event, yaml.AliasEvent):
-                what = "aliases (*name) are not read" if depth <= DEPTH_MAX else f"it is nested deeper than {DEPTH_MAX} levels"
-                raise _wrong(name, _Node("", _line(event.start_mark)), what)
-        node = yaml.compose(text, loader)
-    except yaml.MarkedYAMLError as error:
-        raise _wrong(name, _Node("", _line(error.problem_mark)), error.problem or "it is no YAML") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{name}: {_brief(error)}; {_FIX}") from None
+    node = compose(text, name, depth_max=DEPTH_MAX, fix=_FIX)
     return {} if node is None else _fields(node, name, "the file")
 
 
 def _fields(node: Any, name: str, where: str) -> dict[str, _Node]:  # noqa: ANN401 — a node of PyYAML, which has no types for them
-    at = _Node("", _line(node.start_mark))
+    at = _Node("", line_of(node.start_mark))
     if node.id != "mapping":
         raise _wrong(name, at, f"{where}: settings are expected in it, not a {node.id}")
     found: dict[str, _Node] = {}
     for key, value in node.value:
-        line = _line(key.start_mark)
+        line = line_of(key.start_mark)
         if key.id != "scalar":
             raise _wrong(name, _Node("", line), f"{where}: a name is expected, not a {key.id}")
         if key.value in found:
@@ -216,10 +203,6 @@ def _plain(text: str) -> str | float | bool:
     except ValueError:
         return text
     return value if math.isfinite(value) else text
-
-
-def _line(mark: Any) -> int:  # noqa: ANN401 — two classes of PyYAML, one of which only C knows
-    return 0 if mark is None else int(mark.line) + 1
 
 
 def _brief(error: Exception) -> str:

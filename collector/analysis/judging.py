@@ -155,14 +155,14 @@ def is_learned(entry: Entry, table: SightingTable, replicas: int) -> bool:
 
 
 def must_wait(question: Question, table: SightingTable) -> bool:
-    """Return whether the peers get their time in any case."""
+    """Return whether the peers get their time in any case; asked before the first hold only."""
     replica = question.group.replicas[int(table.replica[question.row])]
     starting = int(table.first[question.row]) - replica.born < question.startup
     level = context_in(question.behaviour, question.group, table).level
     arguments = bool(question.behaviour.base)
-    if decision.must_wait(level, starting=starting, held=question.held, arguments=arguments):
+    if decision.must_wait(level, starting=starting, arguments=arguments):
         return True
-    if level >= context.Level.STRONG or question.held:
+    if level >= context.Level.STRONG:
         return False
     if question.behaviour.type is BehaviourType.CONNECT and tool(base_name(question.behaviour.exe)) is None:
         return True  # a service's own program: its peers have the same suppliers

@@ -220,7 +220,7 @@ class Verdicts:
             self._accept(row, Standing.FLAGGED)
             return
         case = judging.Question(group, row, watched.behaviour, self.now, held, self._ns(self.settings.startup))
-        if accomplice is None and judging.must_wait(case, self._table):
+        if not held and accomplice is None and judging.must_wait(case, self._table):
             self._later(self.now + self._ns(self.settings.hold), watched)
             return
         judgement = judging.judge(case, self._table, self._limits)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ from collector.commands.options import (
 from collector.commands.show import workload_name
 from collector.commands.terminal import print_line
 from collector.errors import InputError
-from collector.records import Action, BehaviourType, Change
+from collector.records import Action, BehaviourType, Change, WorkloadKey
 
 __all__ = ["COMMANDS"]
 
@@ -55,7 +56,7 @@ def approve(
       peerwatch baseline approve shop/cart '/usr/bin/tcpdump <- /bin/bash' --until 12h --reason 'looking into OPS-18'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     with asking_baselines(server) as baselines:
-        change = Change(0, baselines.find(workload, cluster), Action.APPROVE, author_or_login(author), _given(reason))
+        change = _word(Action.APPROVE, baselines.find(workload, cluster), author, reason)
         changes = _for_keys(baselines, change, keys, container, unseen=unseen, until=parse_end(until, "--until"))
         baselines.change(changes, allow_unseen=unseen, allow_known_bad=known_bad)
     _report("approved", changes)
@@ -80,7 +81,7 @@ def reject(
       peerwatch baseline reject shop/cart '/bin/bash' --unseen --container app --reason 'the image has no use for it'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     with asking_baselines(server) as baselines:
-        change = Change(0, baselines.find(workload, cluster), Action.REJECT, author_or_login(author), _given(reason))
+        change = _word(Action.REJECT, baselines.find(workload, cluster), author, reason)
         changes = _for_keys(baselines, change, keys, container, unseen=unseen)
         baselines.change(changes, allow_unseen=unseen)
     _report("rejected", changes)
@@ -103,7 +104,7 @@ def reset(
       peerwatch baseline reset shop/cart '/usr/bin/pg_dump <- /bin/sh' --reason 'dumps have moved to a job'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     with asking_baselines(server) as baselines:
-        change = Change(0, baselines.find(workload, cluster), Action.RESET, author_or_login(author), _given(reason))
+        change = _word(Action.RESET, baselines.find(workload, cluster), author, reason)
         changes = _for_keys(baselines, change, keys, container)
         baselines.change(changes)
     _report("reset", changes)
@@ -125,7 +126,7 @@ def lock(
       peerwatch baseline lock shop/cart --reason 'complete since the release, SEC-4'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     with asking_baselines(server) as baselines:
-        change = Change(0, baselines.find(workload, cluster), Action.LOCK, author_or_login(author), _given(reason))
+        change = _word(Action.LOCK, baselines.find(workload, cluster), author, reason)
         made = baselines.change([change])
     rest = f"; {made.unlisted} that were seen are not, and will be told: approve those that are normal" if made.unlisted else ""
     print_line([f"locked {workload_name(change.workload)}: {made.listed} behaviours are on its list{rest}"])
@@ -148,7 +149,7 @@ def unlock(
         key = baselines.find(workload, cluster)
         if baselines.get(key).lock is None:
             raise InputError(f"{workload_name(key)} is not locked")
-        baselines.change([Change(0, key, Action.UNLOCK, author_or_login(author), _given(reason))])
+        baselines.change([_word(Action.UNLOCK, key, author, reason)])
     print_line([f"unlocked {workload_name(key)}: it learns again"])
 
 
@@ -161,15 +162,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def _given(reason: str) -> str:
-    """Return a reason that is there.
+def _word(action: Action, workload: WorkloadKey, author: str, reason: str) -> Change:
+    """Return a change of a workload, by whoever calls unless another author is named.
 
     Raises:
-        InputError: it is not.
+        InputError: there is no reason.
     """
+    by = author_or_login(author)
     if reason.strip() in {"", "…"}:  # as an alert prints it
         raise InputError("say why with --reason TEXT: whoever reads the baseline later will ask")
-    return reason
+    return Change(0, workload, action, by, reason)
 
 
 def _for_keys(
@@ -180,7 +182,7 @@ def _for_keys(
         raise InputError("--unseen needs --container NAME: nobody knows yet where it will show up")
     baseline = baselines.get_or_empty(change.workload)
     return [
-        Change(change.time, change.workload, change.action, change.by, change.why, place, kind, key, until)
+        replace(change, container=place, type=kind, key=key, until=until)
         for key in dict.fromkeys(keys)
         for place, kind in _places(baseline, key, container, unseen=unseen)
     ]

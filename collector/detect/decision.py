@@ -99,9 +99,9 @@ _FACTOR = {Level.ROUTINE: 10.0, Level.NEUTRAL: 1.0, Level.SUSPICIOUS: 0.3, Level
 rollouts, too (some three times as rare), a file executed that was written after the start hardly ever."""
 
 
-def must_wait(level: Level, *, starting: bool, held: bool, arguments: bool = False) -> bool:
-    """Return whether a case is held whatever its numbers are, so that nobody need work them out."""
-    return not held and level < Level.KNOWN_BAD and (starting or level < _first_at_once(arguments=arguments))
+def must_wait(level: Level, *, starting: bool, arguments: bool = False) -> bool:
+    """Return whether a new case is held whatever its numbers are, so that nobody need work them out."""
+    return level < Level.KNOWN_BAD and (starting or level < _first_at_once(arguments=arguments))
 
 
 def _first_at_once(*, arguments: bool) -> Level:
