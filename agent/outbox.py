@@ -275,7 +275,7 @@ class Outbox:
         self.counters.acknowledged += item.events
         if self._spool is not None:
             after = item.after if item.segment else self._spool.written
-            self._acknowledged = Acknowledged(item.session, item.number, after)
+            self._acknowledged = Acknowledged(item.session, item.number, after, item.segment or self._spool.newest)
 
     def _go_on(self) -> None:
         """After an acknowledgement: forget what is done, and turn to the next session when this one is."""

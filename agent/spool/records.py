@@ -105,11 +105,16 @@ class HeldEntry:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """How far the collector has everything: session, number, and how many events the session had written up to there."""
+    """How far the collector has everything: session, number, and how many events the session had written up to there.
+
+    `segment` is the newest that had anything of it: nothing in those before is to be delivered, whatever else keeps them, and
+    also when nothing of the session is left. A collector forgets old sessions, and would take what it has once more.
+    """
 
     session: str = ""
     number: int = 0
     events: int = 0
+    segment: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,7 @@ def unpack(header: bytes, meta: bytes, seed: int) -> Record | None:
 
 def _meta(record: Record) -> bytes:
     state = record.state
+    acknowledged = state.acknowledged
     said = {
         "cluster": record.cluster,
         "node": record.node,
@@ -194,7 +200,7 @@ def _meta(record: Record) -> bytes:
         "numbers": [record.first, record.last],
         "events": [record.before, record.after],
         "replaces": record.replaces,
-        "acknowledged": [state.acknowledged.session, state.acknowledged.number, state.acknowledged.events],
+        "acknowledged": [acknowledged.session, acknowledged.number, acknowledged.events, acknowledged.segment],
         "cursor": state.cursor,
         "live": state.live,
         "next": state.next_id,
@@ -206,7 +212,7 @@ def _meta(record: Record) -> bytes:
 
 
 def _record(said: dict[str, Any]) -> Record:
-    session, number, events = said["acknowledged"]
+    session, *acknowledged = said["acknowledged"]
     first, last = map(_whole, said["numbers"])
     before, after = map(_whole, said["events"])
     return Record(
@@ -222,7 +228,7 @@ def _record(said: dict[str, Any]) -> Record:
         after=after,
         replaces=_whole(said["replaces"]),
         state=State(
-            acknowledged=Acknowledged(str(session), _whole(number), _whole(events)),
+            acknowledged=Acknowledged(str(session), *map(_whole, acknowledged)),
             cursor={str(key): int(value) for key, value in said["cursor"].items()},
             live=tuple((_whole(begin), _whole(end)) for begin, end in said["live"]),
             next_id=_whole(said["next"]),

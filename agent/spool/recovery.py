@@ -119,13 +119,17 @@ def _count(folder: Folder, out: Recovery, newest: Record) -> None:
     What damage took counts as part of the segment before it, or after it if there is none: all that was written is in one.
     """
     acknowledged = newest.state.acknowledged
-    # Sessions follow each other: what is before the acknowledged one is acknowledged, too.
+    # Sessions follow each other: what is before the acknowledged one is acknowledged, too. Of that one nothing may be left,
+    # while tables that wait have kept segments of sessions before it.
     start = next((index for index, each in enumerate(out.segments) if each.session == acknowledged.session), None)
     session, number, events = "", 0, 0
-    if start is not None:
+    if start is None:
+        start = next((at for at, each in enumerate(out.segments) if each.number > acknowledged.segment), len(out.segments))
+        out.begin = Item("", 1, 0, 0, 0, segment=acknowledged.segment + 1)
+    else:
         session, number, events = acknowledged.session, acknowledged.number, acknowledged.events
         out.begin = Item(session, number + 1, 0, 0, 0, after=events, segment=out.segments[start].number)
-    for segment in out.segments[start or 0 :]:
+    for segment in out.segments[start:]:
         if segment.session != session:
             session, number, events = segment.session, 0, 0
         missing = segment.before - events if segment.first > number + 1 else 0

@@ -141,6 +141,11 @@ class Spool:
         return sum(segment.size for segment in self._segments)
 
     @property
+    def newest(self) -> int:
+        """Number of the newest segment, 0 if there is none."""
+        return self._segments[-1].number if self._segments else 0
+
+    @property
     def state(self) -> State:
         """What the newest record says beside batches."""
         return self._state

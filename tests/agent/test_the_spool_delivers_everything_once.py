@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.spooled import Collector, execs, full_disk, pids
+from harness.spooled import REMEMBERED, Collector, after_a_crash, execs, full_disk, open_outbox, pids
 
 from agent.outbox import Outbox
 from agent.spool import Limits, Spool
@@ -142,3 +142,29 @@ def test_with_too_little_room_what_is_missing_is_reported(tmp_path: Path, seed: 
     )
 
     assert set(lost) <= {"SPOOL_FULL", "QUEUE_FULL"}
+
+
+def test_a_table_that_waits_does_not_bring_delivered_batches_back(tmp_path: Path) -> None:
+    """Its segment stays, longer than a collector remembers the session, and than anything of the sessions after it does."""
+    collector, folder = Collector(), tmp_path / "spool"
+    for life in range(REMEMBERED + 3):
+        outbox, spool = open_outbox(folder, f"session-{life}")
+        if life <= REMEMBERED:
+            outbox.put(Step([execs([life])], {} if life else {1: Held(execs([77]), 5)}))
+            deliver(outbox, collector)
+        folder = after_a_crash(folder)
+        outbox.close()
+
+    assert [pids(each.table) for each in spool.recovered.held.values()] == [[77]]
+    assert spool.events == 0
+    collector.drain(open_outbox(folder, "last")[0])
+    assert collector.pids == [*range(REMEMBERED + 1)]
+
+
+def deliver(outbox: Outbox, collector: Collector) -> None:
+    """Have a collector take what there is in this session."""
+    outbox.acknowledge(collector.last(outbox.session))
+    while (batch := outbox.next(0)) is not None:
+        collector.take(outbox.session, batch.request)
+        outbox.acknowledge(batch.sequence)
+    outbox.tick()

@@ -250,7 +250,7 @@ class Forgetful(Collector):
     taken = 0
     def take(self, session, request):
         self.taken += 1
-        self.sessions[session] = {self.taken: None}
+        self._last[session] = self.taken
 
 forgetful = Forgetful().drain(outbox)
 assert forgetful.taken == 200, forgetful.taken

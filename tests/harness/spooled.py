@@ -16,7 +16,7 @@ from agent.outbox import Outbox
 from agent.spool import Limits, Spool
 from agent.spool.age import Uptime
 
-__all__ = ["HOME", "Collector", "after_a_crash", "execs", "full_disk", "open_outbox", "pids", "segments"]
+__all__ = ["HOME", "REMEMBERED", "Collector", "after_a_crash", "execs", "full_disk", "open_outbox", "pids", "segments"]
 
 HOME = Subject("c", "n")
 
@@ -37,21 +37,35 @@ def pids(table: EventColumns) -> list[int]:
     return [int(table.processes.pid[process]) for process in table.process[table.kind == EventKind.EXEC]]
 
 
+REMEMBERED = 2
+"""Sessions of a node that a collector knows: as few as can be, so that none is needed for longer than a real one's."""
+
+
 class Collector:
-    """Stores each number of a session once, if it is larger than those before."""
+    """Stores each number of a session once, if it is larger than those before; of older sessions it knows nothing any more."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, dict[int, EventColumns]] = {}
+        self.tables: list[EventColumns] = []
+        """All batches in the order in which they came."""
+        self._last: dict[str, int] = {}
 
     def last(self, session: str) -> int:
         """Return what is acknowledged."""
-        return max(self.sessions.get(session, {}), default=0)
+        return self._last.get(session, 0)
 
     def take(self, session: str, request: bytes) -> None:
         """Take a batch as it comes."""
         batch = ingest_pb2.StreamRequest.FromString(request).batch
-        if batch.sequence > self.last(session):
-            self.sessions.setdefault(session, {})[batch.sequence] = decode(batch.columns)
+        if batch.sequence <= self.last(session):
+            return
+        table = decode(batch.columns)
+        self.sessions.setdefault(session, {})[batch.sequence] = table
+        self.tables.append(table)
+        self._last.pop(session, None)
+        self._last[session] = batch.sequence
+        if len(self._last) > REMEMBERED:
+            del self._last[next(iter(self._last))]
 
     def drain(self, outbox: Outbox) -> "Collector":
         """Take all that an outbox has, then close it; return itself."""
@@ -66,11 +80,6 @@ class Collector:
             outbox.acknowledge(self.last(connected))
         outbox.close()
         return self
-
-    @property
-    def tables(self) -> list[EventColumns]:
-        """All batches in the order in which they came."""
-        return [table for session in self.sessions.values() for table in session.values()]
 
     @property
     def pids(self) -> list[int]:
