@@ -17,6 +17,7 @@ from collector_harness import PROGRAM, Daemon
 from peerwatch.v1 import event_pb2, query_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.ingest import free_port
 from harness.load import NOTHING
 from harness.world import World
 
@@ -30,7 +31,7 @@ class Collector(Daemon):
 
     def start(self) -> "Collector":
         with (self.data.parent / f"{self.data.name}.log").open("a") as log:
-            listen = self.address or "127.0.0.1:0"
+            listen = self.address or f"127.0.0.1:{free_port()}"
             self.process = subprocess.Popen(
                 [*PROGRAM, "collector", "--listen", listen, "--data", str(self.data)],
                 stdout=subprocess.PIPE,

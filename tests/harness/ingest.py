@@ -1,9 +1,10 @@
 """A collector as an agent sees it: a real gRPC server on loopback whose answers a test chooses, and what it stored."""
 
 import asyncio
+import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -72,7 +73,7 @@ class _Ingest(ingest_pb2_grpc.IngestServiceServicer):
                 yield ingest_pb2.StreamResponse(acknowledged=answer)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def collector(store: Store, port: int) -> AsyncIterator[None]:
     """Listen on a port of loopback."""
     server = grpc.aio.server()
@@ -86,10 +87,14 @@ async def collector(store: Store, port: int) -> AsyncIterator[None]:
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """Return a port of loopback that nobody listens on, and that no client is given either while nobody does.
+
+    Clients get theirs from 32768 on (ip_local_port_range), and one of theirs is taken for a minute after it was closed.
+    """
+    while True:
+        port = random.SystemRandom().randrange(16_384, 32_768)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 async def until(condition: Callable[[], object]) -> None:
