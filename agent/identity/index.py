@@ -5,10 +5,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
+from peerwatch.kubernetes.pods import PodRecord
 from peerwatch.subjects import Container, Subject
 
 from agent.identity.cgroups import ContainerRef
-from agent.identity.pods import PodRecord
 
 __all__ = ["PodIndex"]
 
@@ -84,9 +84,9 @@ class PodIndex:
 
     def replace(self, records: Iterable[PodRecord]) -> None:
         """Make these all pods there are: what a fresh list says. Only what differs changes anything."""
+        wanted = {record.key: record for record in records}  # before the lock: they may come from a slow server, page by page
         with self._lock:
             self._forget_expired()
-            wanted = {record.key: record for record in records}
             for key in [key for key in self._pods if key not in wanted]:
                 self._delete(key)
             for record in wanted.values():

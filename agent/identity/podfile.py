@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import orjson
+from peerwatch.kubernetes.fields import MalformedError
+from peerwatch.kubernetes.pods import PodRecord, parse_pod
 
 from agent.errors import ConfigError
 from agent.identity.index import PodIndex
-from agent.identity.pods import MalformedPodError, PodRecord, parse_pod
 
 __all__ = ["PodFile", "read_pods"]
 
@@ -181,6 +182,6 @@ def _pods(path: str, content: object) -> list[PodRecord]:
             continue
         try:
             pods.append(parse_pod(item))
-        except MalformedPodError as error:
+        except MalformedError as error:
             raise ConfigError(f"--pods {path}, items[{number}]: {error}; {_FIX}") from None
     return pods

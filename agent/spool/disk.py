@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.backoff import Backoff
+from peerwatch.backoff import Backoff
 
 __all__ = ["Disk", "SpoolStatus"]
 

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from peerwatch.kubernetes.connection import from_pod
+from peerwatch.kubernetes.errors import NoServerError
 
-from agent.errors import ConfigError
 from agent.identity import kubernetes
-from agent.identity.apiserver import from_pod
 from agent.identity.index import PodIndex
 from agent.identity.kubernetes import KubernetesPods
 
@@ -120,12 +120,10 @@ def test_a_pod_without_a_service_account_is_told_what_is_missing(tmp_path: Path,
     for name in {"token", "ca.crt"} - {absent}:
         (tmp_path / name).write_text("x")
 
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(NoServerError) as caught:
         from_pod({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}, tmp_path)
 
-    assert str(caught.value) == (
-        f"no service account here: {tmp_path / absent}: No such file or directory; give --kubeconfig FILE or --pods FILE"
-    )
+    assert str(caught.value) == (f"no service account here: {tmp_path / absent}: No such file or directory")
 
 
 def test_an_ipv6_address_is_put_into_brackets(tmp_path: Path) -> None:
@@ -139,8 +137,7 @@ def test_an_ipv6_address_is_put_into_brackets(tmp_path: Path) -> None:
 
 PROGRAM = """
 import pathlib, sys
-from agent.identity import kubernetes
-from agent.identity.apiserver import from_pod
+from peerwatch.kubernetes.connection import from_pod
 from_pod({"KUBERNETES_SERVICE_HOST": "h", "KUBERNETES_SERVICE_PORT": "1"}, pathlib.Path(sys.argv[1]))
 print("kubernetes" in sys.modules)
 """

@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from peerwatch.kubernetes.pods import PodRecord
 from peerwatch.subjects import Pod
 
 from agent.errors import ConfigError
 from agent.identity.index import PodIndex
 from agent.identity.kubernetes import KubernetesPods
-from agent.identity.pods import PodRecord
 
 KUBECONFIG = """
 apiVersion: v1

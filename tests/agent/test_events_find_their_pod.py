@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from hypothesis import given, strategies as st
+from peerwatch.kubernetes.pods import PodRecord
 from peerwatch.subjects import Container, Pod, Subject
 
 import agent.identity.index as index_module
 from agent.identity.cgroups import ContainerRef
 from agent.identity.index import DELETED_FOR_S, MAX_INSTANCES, PodIndex
-from agent.identity.pods import PodRecord
 
 
 class Clock:

@@ -1,8 +1,8 @@
 from peerwatch.columns import ColumnsBuilder, EventColumns
+from peerwatch.kubernetes.pods import parse_pod
 from peerwatch.subjects import Subject
 
 from agent.identity.index import PodIndex
-from agent.identity.pods import parse_pod
 from agent.identity.resolver import MOST_KEYS, MOST_WAITING, PATIENCE_NS, Resolution, Resolver
 from agent.step import Held
 

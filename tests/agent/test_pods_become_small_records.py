@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, strategies as st
 from peerwatch.columns import NANOSECONDS
 from peerwatch.jsonlines import parse_time
+from peerwatch.kubernetes.fields import MAX_VALUE, MalformedError
+from peerwatch.kubernetes.pods import MAX_ANNOTATIONS, MAX_LABELS, parse_pod
 from peerwatch.subjects import Container, ContainerKind, Workload
-
-from agent.identity.pods import MAX_ANNOTATIONS, MAX_LABELS, MAX_VALUE, MalformedPodError, parse_pod
 
 UID = "7e0c9f52-3b1d-4c57-9a40-0d1f6b7c8e9a"
 A, B, C, D, E = (digit * 64 for digit in "abcde")
@@ -200,7 +200,7 @@ def test_text_that_utf8_cannot_write_is_replaced() -> None:
     ],
 )
 def test_a_malformed_pod_is_refused_with_a_reason(raw: object, why: str) -> None:
-    with pytest.raises(MalformedPodError) as caught:
+    with pytest.raises(MalformedError) as caught:
         parse_pod(raw)
 
     assert str(caught.value).startswith(why)
@@ -228,7 +228,7 @@ def test_any_value_at_any_place_is_taken_or_refused(path: tuple[Any, ...], value
 
     try:
         record = parse_pod(raw)
-    except MalformedPodError:
+    except MalformedError:
         return
 
     assert record.key

@@ -2,12 +2,12 @@
 
 import json
 
+import peerwatch.kubernetes.watchlines as module
 import pytest
 from hypothesis import given, strategies as st
-
-import agent.identity.watchlines as module
-from agent.backoff import Backoff
-from agent.identity.watchlines import Change, ExpiredError, ServerError, WatchEvent, failure, lines, watch_event
+from peerwatch.backoff import Backoff
+from peerwatch.kubernetes.errors import ExpiredError, ServerError, failure
+from peerwatch.kubernetes.watchlines import Change, WatchEvent, lines, watch_event
 
 EXPIRED = (
     b'{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'

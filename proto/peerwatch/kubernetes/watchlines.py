@@ -7,28 +7,12 @@ from typing import Any
 
 import orjson
 
-__all__ = ["Change", "ExpiredError", "ServerError", "WatchEvent", "failure", "lines", "watch_event"]
+from peerwatch.kubernetes.errors import ServerError, failure
+
+__all__ = ["Change", "WatchEvent", "lines", "watch_event"]
 
 MAX_LINE = 8 << 20
 """Longest line that is taken, bytes. An object in etcd has 1.5 MiB by default; JSON may double that."""
-
-GONE = 410
-
-MAX_TEXT = 200
-"""Characters of a server's message that go into a log line."""
-
-
-class ServerError(Exception):
-    """The API server refuses, or what it says makes no sense. `retry_after_s`: how long it asks to wait, 0 if it does not."""
-
-    def __init__(self, text: str, retry_after_s: float = 0) -> None:
-        """`text` is one line."""
-        super().__init__(text)
-        self.retry_after_s = retry_after_s
-
-
-class ExpiredError(ServerError):
-    """The server does not know the resource version (any more): only a new list helps."""
 
 
 class Change(enum.StrEnum):
@@ -93,19 +77,3 @@ def watch_event(line: bytes) -> WatchEvent | None:
     if not isinstance(version, str) or not version:
         raise ServerError("a watch event has no resourceVersion")
     return None if change is None else WatchEvent(change, subject, version)
-
-
-def failure(code: int, body: bytes, retry_after: str = "") -> ServerError:
-    """Return the error for a response's status code, its body (a `Status`, or an ERROR event with one) and `Retry-After`."""
-    try:
-        status = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        status = {}
-    if isinstance(status, dict) and isinstance(status.get("object"), dict):
-        status = status["object"]
-    message = status.get("message") if isinstance(status, dict) else None
-    text = f"HTTP {code}: {' '.join(str(message or 'no message').split())[:MAX_TEXT]}"
-    # A version that the server does not know yet: etcd was restored from a backup. It is as lost as one too old.
-    if code == GONE or "Too large resource version" in text:
-        return ExpiredError(text)
-    return ServerError(text, float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0)
