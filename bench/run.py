@@ -9,8 +9,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # the harness of the tests starts the containers here, too
 
 import capture  # noqa: E402 — found by the line above
+import cluster_view  # noqa: E402 — as above
 
-BENCHMARKS = {"capture": capture}
+BENCHMARKS = {"capture": capture, "cluster-view": cluster_view}
 HERE_IMPOSSIBLE = 3
 """Exit code, as of all commands: the environment cannot do it."""
 

@@ -6,7 +6,7 @@ same files. Only files that the state names belong to the archive.
 
 import datetime
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,9 +53,11 @@ class Snapshot:
 class Archive:
     """Writes and reads the Parquet files of one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, complete: Callable[[EventColumns], EventColumns] = lambda table: table) -> None:
+        """`complete` gives names to events that had none when they came: on their way into the archive, and out of it."""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._complete = complete
 
     def write(self, segment: Segment, report: ReadReport) -> list[ArchiveFile]:
         """Write the events of a closed segment; they are durable when this returns.
@@ -64,7 +66,7 @@ class Archive:
             OSError: the disk is full or broken; the segment stays.
         """
         with segment.path.open("rb") as file:
-            table = _arrow(read_segment(file, report))
+            table = _arrow(map(self._complete, _tables(read_segment(file, report))))
         if not table.num_rows:
             return []
         hours = pc.cast(table.column("time"), pa.int64()).to_numpy() // HOUR_NS
@@ -98,7 +100,7 @@ class Archive:
         sources = [Source(file.min_time, partial(self._read, file, selection)) for file in snapshot.files]
         for file, length in snapshot.segments:
             with file:
-                held = list(selection.filter(_tables(read_segment(file, ReadReport(), length))))
+                held = list(selection.filter(map(self._complete, _tables(read_segment(file, ReadReport(), length)))))
             if held:
                 table = EventColumns.concatenate(held).sorted_by_time()
                 sources.append(Source(int(table.time[0]), partial(iter, (table,))))
@@ -112,7 +114,7 @@ class Archive:
         for batch in batches:
             if batch.num_rows:
                 # The Parquet filter takes names as they are; a workload's KIND/NAME and the rest are decided in one place.
-                yield selection.apply(from_arrow(pa.Table.from_batches([batch])))
+                yield selection.apply(self._complete(from_arrow(pa.Table.from_batches([batch]))))
 
 
 def _partition(hour: int) -> str:
@@ -124,12 +126,12 @@ def _tables(records: Iterable[JournalRecord]) -> Iterator[EventColumns]:
     return (wire.decode(record.batch.columns) for record in records if record.batch.columns.rows)
 
 
-def _arrow(records: Iterable[JournalRecord]) -> pa.Table:
+def _arrow(tables: Iterable[EventColumns]) -> pa.Table:
     """Return all events of a segment as one Arrow table; subjects that several batches share are numbered once."""
     numbers: dict[object, int] = {}
     processes = 0
     parts = []
-    for table in _tables(records):
+    for table in tables:
         ids = [numbers.setdefault(subject, len(numbers)) for subject in table.subjects]
         parts.append(to_arrow(table, subject_ids=ids, first_process=processes))
         processes += len(table.processes)

@@ -1,10 +1,12 @@
-"""The way of a batch once it is received: bounds, journal, detection, state. All of it runs in one worker thread.
+"""The way of a batch once it is received: bounds, names, journal, detection, state. All of it runs in one worker thread.
 
 The journal is what is acknowledged; the state follows a few times a second and says up to which sequence number it did. What
-the journal has beyond that is given to detection again when a collector starts, so each batch counts exactly once.
+the journal has beyond that is given to detection again when a collector starts, so each batch counts exactly once. It holds
+the names that a batch got when it came: whatever the cluster is by then, detection sees the same events again.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,8 @@ from collector.analysis import Analysis
 from collector.archive.journal import Journal, JournalRecord, ReadReport, Segment, read_segment
 from collector.archive.selection import Selection
 from collector.archive.store import Snapshot
+from collector.cluster.late import Late
+from collector.cluster.watching import ClusterWatch
 from collector.errors import StorageError
 from collector.ingest.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
 from collector.ingest.counters import Counters
@@ -34,6 +38,9 @@ from collector.state.sessions import CanaryRecord, Sessions
 __all__ = ["Pipeline", "Received", "StoredBatch"]
 
 LOG = logging.getLogger(__name__)
+
+TELL_S = 60.0
+"""A node that speaks of what is not its own is logged this often, at most; each event is counted."""
 
 NODES_MAX = 10_000
 """Nodes that are known at a time; Kubernetes supports clusters of 5,000."""
@@ -68,13 +75,19 @@ class Pipeline:
         counters: Counters,
         bounds: Bounds | None = None,
         nodes_max: int = NODES_MAX,
+        watch: ClusterWatch | None = None,
     ) -> None:
+        """`watch` knows whose the events are; without it agents are believed."""
         self._journal = journal
         self._state = state
         self._analysis = analysis
         self._counters = counters
         self._bounds = bounds or Bounds()
         self._sessions = Sessions(state.nodes(), nodes_max=nodes_max)
+        self._watch = watch
+        self._late = Late()
+        self._late_tried = 0
+        self._told: dict[str, float] = {}  # node: when it was logged last, monotonic seconds; bounded by the nodes there are
         # Taken from detection or made by it, and not yet in the state. Bounded by what detection itself keeps.
         self._replicas: dict[tuple[object, ...], ReplicaRecord] = {}
         self._sightings: dict[tuple[object, ...], SightingRecord] = {}
@@ -103,7 +116,8 @@ class Pipeline:
 
     def _replay(self, record: JournalRecord) -> None:
         hello, batch = record.hello, record.batch
-        if batch.sequence <= self._sessions.last_sequence(hello.cluster, hello.node, hello.session):
+        who = (hello.cluster, hello.node, hello.session)
+        if self._sessions.counted(*who, sequence=batch.sequence, received=record.received):
             return
         try:
             table = wire.decode(batch.columns)
@@ -146,7 +160,7 @@ class Pipeline:
             tables.append((each, self._admit(each)))
             last[key] = each.batch.sequence
         try:
-            self._journal.append([_record(each, table) for each, table in tables])
+            self._journal.append([_record(each, table, renamed=self._names(each.hello)) for each, table in tables])
         except StorageError as error:
             LOG.error("%s", error)  # noqa: TRY400 — the text says it all
             self._counters.add("journal_write_failed")
@@ -161,14 +175,48 @@ class Pipeline:
 
     def _admit(self, received: Received) -> EventColumns:
         try:
-            return admit(received.batch, received.hello, now=received.time, bounds=self._bounds, counters=self._counters)
+            table = admit(received.batch, received.hello, now=received.time, bounds=self._bounds, counters=self._counters)
+            return self._named(received.hello, table)
         except RefusedError as refused:
             LOG.warning("batch %d of node %r refused: %s", received.batch.sequence, received.hello.node, str(refused)[:500])
             self._counters.add(refused.reason)
             # The number is stored without events and acknowledged: a resent batch would be as wrong.
             return wire.decode(ingest_pb2.EventColumns())
 
-    def _take(self, hello: ingest_pb2.Hello, sequence: int, time: int, table: EventColumns) -> list[Incident]:
+    def _named(self, hello: ingest_pb2.Hello, table: EventColumns) -> EventColumns:
+        """Return the events that this node may speak of, with the names that the cluster knows."""
+        if self._watch is None or not self._names(hello):
+            return table
+        named = self._watch.name(table, hello.node)
+        self._counters.add("foreign_pod", named.foreign)
+        if named.foreign:
+            self._tell(hello, named.foreign)
+        return named.table
+
+    def _names(self, hello: ingest_pb2.Hello) -> bool:
+        """Say whether the cluster that a node is in is the one that is watched."""
+        return self._watch is not None and hello.cluster == self._watch.cluster
+
+    def _tell(self, hello: ingest_pb2.Hello, foreign: int) -> None:
+        now = time.monotonic()
+        if now - self._told.get(hello.node, -TELL_S) >= TELL_S:
+            self._told = {node: told for node, told in self._told.items() if now - told < TELL_S} | {hello.node: now}
+            LOG.warning("node %r spoke of containers that are not on it: %d events were refused", hello.node, foreign)
+
+    def _judge_late(self, now: int) -> list[Incident]:
+        """Give to detection what has a name by now."""
+        if self._watch is None or not len(self._late) or self._watch.version == self._late_tried:
+            return []
+        self._late_tried = self._watch.version
+        incidents: list[Incident] = []
+        expired = self._late.expired
+        for table in self._late.take(self._watch.name_later, now):
+            self._counters.add("named_late", int(table.counts().sum()))
+            incidents += self._observe(table, "that were named late")
+        self._counters.add("never_named", self._late.expired - expired)
+        return self._note(incidents)
+
+    def _take(self, hello: ingest_pb2.Hello, sequence: int, received: int, table: EventColumns) -> list[Incident]:
         """Count a batch that is in the journal and give it to detection."""
         lost: dict[str, int] = {}
         for reason, count in zip(table.losses.reason.tolist(), table.losses.count.tolist(), strict=True):
@@ -180,20 +228,24 @@ class Pipeline:
             hello.session,
             sequence=sequence,
             version=hello.agent_version,
-            now=time,
+            now=received,
             events=int(table.counts().sum()),
             lost=lost,
-            canary=_canary(table, time),
+            canary=_canary(table, received),
         )
         if not len(table):
             return []
+        if self._names(hello):
+            self._late.put(table, received)
+        return self._note(self._observe(table, f"of batch {sequence} of node {hello.node!r}"))
+
+    def _observe(self, table: EventColumns, what: str) -> list[Incident]:
         try:
-            incidents = self._analysis.observe(table)
+            return self._analysis.observe(table)
         except Exception:  # a fault in detection must not stop the taking in of events
-            LOG.exception("detection failed on batch %d of node %r; its events are stored", sequence, hello.node)
+            LOG.exception("detection failed on events %s; they are stored", what)
             self._counters.add("detection_failed")
             return []
-        return self._note(incidents)
 
     def _advance(self, now: int) -> list[Incident]:
         try:
@@ -209,7 +261,7 @@ class Pipeline:
 
     def tick(self, now: int) -> list[Incident]:
         """Let time pass: release held findings, write the state, close a full segment. Returns new incidents."""
-        incidents = self._note(self._advance(now))
+        incidents = self._judge_late(now) + self._note(self._advance(now))
         try:
             self.flush()
         except StorageError as error:
@@ -280,8 +332,8 @@ def _canary(table: EventColumns, now: int) -> CanaryRecord | None:
     return CanaryRecord(now, now - int(table.time[seen].max())) if bool(seen.any()) else None
 
 
-def _record(received: Received, table: EventColumns) -> JournalRecord:
+def _record(received: Received, table: EventColumns, *, renamed: bool) -> JournalRecord:
     batch = received.batch
-    if len(table) != batch.columns.rows:
+    if renamed or len(table) != batch.columns.rows:
         batch = ingest_pb2.EventBatch(sequence=batch.sequence, columns=wire.encode(table))
     return JournalRecord(received.time, received.hello, batch)

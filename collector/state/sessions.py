@@ -76,6 +76,16 @@ class Sessions:
         entry = known.sessions.get(session) if known else None
         return entry.last_sequence if entry else 0
 
+    def counted(self, cluster: str, node: str, session: str, *, sequence: int, received: int) -> bool:
+        """Say whether a batch of the journal, received at this time, was counted before the last run ended.
+
+        A session that is not remembered was forgotten if all that are remembered have sent later than this batch came.
+        """
+        known = self._nodes.get((cluster, node))
+        if known is None or session in known.sessions or len(known.sessions) < SESSIONS_PER_NODE:
+            return sequence <= self.last_sequence(cluster, node, session)
+        return received <= min(each.last_batch for each in known.sessions.values())
+
     def admits(self, cluster: str, node: str) -> bool:
         """Say whether this node is known or may still become so."""
         return (cluster, node) in self._nodes or len(self._nodes) < self._nodes_max

@@ -75,9 +75,9 @@ class Shelf:
         )
         self.report = self.pipeline.recover()
 
-    def store(self, sequence: int, table: EventColumns, now: int) -> list[Incident]:
+    def store(self, sequence: int, table: EventColumns, now: int, hello: ingest_pb2.Hello = HELLO) -> list[Incident]:
         batch = ingest_pb2.EventBatch(sequence=sequence, columns=wire.encode(table))
-        return self.pipeline.store([Received(now, HELLO, batch)])[1]
+        return self.pipeline.store([Received(now, hello, batch)])[1]
 
     def again(self) -> "Shelf":
         self.close()
@@ -244,3 +244,20 @@ def test_an_odd_replica_is_told_even_if_the_collector_is_killed_meanwhile(
         assert time.monotonic() < deadline, out
         time.sleep(1)
     assert "/usr/bin/nc" in out
+
+
+@pytest.mark.parametrize("flushed", [0, 10, 12])
+def test_agents_that_started_often_are_counted_once(tmp_path: Path, events: Events, flushed: int) -> None:
+    """More sessions than are remembered: those of the journal that are forgotten were counted, in the state."""
+    shelf = Shelf(tmp_path)
+    for session in range(12):
+        hello = ingest_pb2.Hello(cluster="test", node="node-1", session=f"s-{session}", agent_version="1")
+        shelf.store(1, events.table(begin=START + session), START + session, hello)
+        if session < flushed:
+            shelf.pipeline.flush()
+
+    shelf = shelf.again()
+    (node,) = shelf.pipeline.nodes()
+    shelf.close()
+
+    assert node.events == 12 * Events.of_a_table

@@ -1,0 +1,200 @@
+"""Keeps the view equal to the API server, from one thread for each kind of object, and lends it to those who ask."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, KeysView
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from peerwatch.columns import EventColumns
+from peerwatch.kubernetes.connection import ApiServer
+from peerwatch.kubernetes.reflector import Reflector, Resource
+from peerwatch.subjects import Subject
+
+from collector.cluster import naming
+from collector.cluster.naming import NamedTable
+from collector.cluster.objects import Owned, parse_node, parse_owned, parse_pod_of_cluster, parse_service, parse_slice
+from collector.cluster.view import ClusterView, Unnamed
+
+__all__ = ["ClusterWatch"]
+
+LOG = logging.getLogger(__name__)
+
+AT_ONCE = 100
+"""Objects of a list that are taken in before whoever else wants the view gets it: a few milliseconds."""
+
+PODS = Resource("/api/v1/pods", "pods")
+SERVICES = Resource("/api/v1/services", "services")
+SLICES = Resource("/apis/discovery.k8s.io/v1/endpointslices", "endpoint slices")
+NODES = Resource("/api/v1/nodes", "nodes")
+REPLICA_SETS = Resource("/apis/apps/v1/replicasets", "replica sets", metadata_only=True)
+JOBS = Resource("/apis/batch/v1/jobs", "jobs", metadata_only=True)
+
+
+class _HasKey(Protocol):
+    @property
+    def key(self) -> str: ...
+
+
+_Item = TypeVar("_Item", bound=_HasKey)
+
+
+class _Keyed(Protocol):
+    def keys(self) -> KeysView[str]: ...
+
+
+class ClusterWatch:
+    """A view that follows the API server. All methods are safe from any thread.
+
+    A server that is gone changes nothing but freshness: what was known stays, and is told as of then.
+    """
+
+    def __init__(self, view: ClusterView, server: ApiServer, *, clock: Callable[[], int] = time.time_ns) -> None:
+        """`view` belongs to this watch once it is started; `clock` gives nanoseconds since 1970."""
+        self._lock = lock = threading.Lock()
+        self._view = view
+        self.reflectors: tuple[Reflector[Any], ...] = (
+            _follow(server, PODS, parse_pod_of_cluster, _Store(view.pods, view.apply_pod, view.delete_pod, lock, clock)),
+            _follow(
+                server, SERVICES, parse_service, _Store(view.services, view.apply_service, view.delete_service, lock, clock)
+            ),
+            _follow(server, SLICES, parse_slice, _Store(view.slices, view.slices.apply, view.slices.delete, lock, clock)),
+            _follow(server, NODES, parse_node, _Store(view.nodes, view.apply_node, view.delete_node, lock, clock)),
+        )
+        for resource, kind in ((REPLICA_SETS, "ReplicaSet"), (JOBS, "Job")):
+            owned = _Owned(view, kind)
+            store = _Store(view.owners[kind], owned.apply, owned.delete, lock, clock)
+            self.reflectors += (_follow(server, resource, parse_owned, store),)
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster."""
+        return self._view.cluster
+
+    @property
+    def version(self) -> int:
+        """How many changes of pods there were: who waits for a name looks again when it rose."""
+        return self._view.version
+
+    @property
+    def synced(self) -> bool:
+        """Whether all that there was at the beginning is known."""
+        return all(each.synced.is_set() for each in self.reflectors)
+
+    def age_s(self) -> float:
+        """Return how old the news are: since when the API server has said nothing about one kind of object, seconds."""
+        return max((each.age_s() for each in self.reflectors if not each.watching), default=0.0)
+
+    def start(self) -> None:
+        """Begin; returns at once, also when the server cannot be reached."""
+        for each in self.reflectors:
+            each.start()
+
+    def stop(self) -> None:
+        """End; the view keeps what it has."""
+        for each in self.reflectors:
+            each.stop(0)
+        for each in self.reflectors:
+            each.stop(1)  # all have been told
+
+    def name(self, table: EventColumns, node: str) -> NamedTable:
+        """Return a node's events with the view's names; see `naming.name`."""
+        with self._lock:
+            return naming.name(self._view, table, node)
+
+    def name_later(self, table: EventColumns) -> EventColumns:
+        """Return events with the names that were missing; see `naming.name_later`."""
+        if not any(map(naming.unnamed, table.subjects)):
+            return table
+        with self._lock:
+            return naming.name_later(self._view, table)
+
+    def knows(self, node: str, refs: Iterable[tuple[str, str]]) -> bool:
+        """Say whether waiting would change nothing for these pairs of pod uid and container id that a node speaks of."""
+        with self._lock:
+            return all(
+                self._view.subject(node, pod_uid, container_id, final=False) is not Unnamed.UNKNOWN
+                for pod_uid, container_id in refs
+            )
+
+    def subject(self, node: str, pod_uid: str, container_id: str) -> Subject | None:
+        """Return whose container it is, None if this is not known or not that node's."""
+        with self._lock:
+            found = self._view.subject(node, pod_uid, container_id, final=False)
+        return found if isinstance(found, Subject) else None
+
+
+def _follow(
+    server: ApiServer, resource: Resource, parse: Callable[[object], _Item], store: "_Store[_Item]"
+) -> Reflector[_Item]:
+    reflector = Reflector(server, resource, store, parse)
+    store.age_s = reflector.age_s
+    return reflector
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """ReplicaSets or Jobs: what they were when is nothing that anybody asks."""
+
+    view: ClusterView
+    kind: str
+
+    def apply(self, owned: Owned, _now: int) -> None:
+        self.view.apply_owned(self.kind, owned)
+
+    def delete(self, key: str, _time: int, _now: int) -> None:
+        self.view.delete_owned(self.kind, key)
+
+
+class _Store(Generic[_Item]):
+    """A part of the view as a reflector sees it."""
+
+    def __init__(
+        self,
+        held: _Keyed,
+        apply: Callable[[_Item, int], None],
+        delete: Callable[[str, int, int], None],
+        lock: threading.Lock,
+        clock: Callable[[], int],
+    ) -> None:
+        self.age_s: Callable[[], float] = lambda: 0.0
+        self._held = held
+        self._apply = apply
+        self._delete = delete
+        self._lock = lock
+        self._clock = clock
+
+    def __len__(self) -> int:
+        return len(self._held.keys())
+
+    def replace(self, items: Iterable[_Item]) -> None:
+        """Make these all there are. What is gone was there when the server was last heard, and is not known later than that."""
+        heard = self._clock() - int(self.age_s() * 1e9)
+        found: set[str] = set()
+        some: list[_Item] = []
+        for item in items:
+            some.append(item)
+            if len(some) == AT_ONCE:
+                found |= self._apply_all(some)
+                some = []
+        found |= self._apply_all(some)
+        with self._lock:
+            for key in self._held.keys() - found:
+                self._delete(key, heard, self._clock())
+
+    def _apply_all(self, items: list[_Item]) -> set[str]:
+        with self._lock:
+            now = self._clock()
+            for item in items:
+                self._apply(item, now)
+        return {item.key for item in items}
+
+    def apply(self, item: _Item) -> None:
+        with self._lock:
+            self._apply(item, self._clock())
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            now = self._clock()
+            self._delete(key, now, now)

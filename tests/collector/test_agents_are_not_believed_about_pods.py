@@ -1,0 +1,317 @@
+"""With a view of the cluster: an agent says which container did what; whose that is, the API server says."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_objects import Cluster, container_id
+from collector_harness import Command
+from peerwatch import wire
+from peerwatch.columns import ColumnsBuilder, EventColumns, Peer
+from peerwatch.kubernetes.connection import ApiServer
+from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
+from peerwatch.v1 import ingest_pb2
+
+from collector.analysis import Analysis
+from collector.archive.journal import Journal, ReadReport
+from collector.archive.selection import Selection
+from collector.archive.store import Archive
+from collector.cluster import late
+from collector.cluster.late import Late
+from collector.cluster.naming import name_later
+from collector.cluster.watching import ClusterWatch
+from collector.ingest import patience
+from collector.ingest.counters import Counters
+from collector.ingest.patience import Patience
+from collector.ingest.pipeline import Pipeline, Received
+from collector.records import WorkloadKey
+from collector.state import State
+
+SECOND = 10**9
+START = 1_790_000_100 * SECOND
+WEB = WorkloadKey("test", "shop", "Deployment", "web")
+VAULT = Workload("Deployment", "vault")
+ADDRESS = bytes(10) + b"\xff\xff\x0a\x09\x00\x01"
+
+
+def claim(uid: str, container: str = "app", *, node: str = "node-1", cluster: str = "test") -> Subject:
+    """Return what an agent may say: ids that it saw, and a story."""
+    pod = Pod("bank", "vault-1", uid, "10.1.9.9", VAULT, "r9", 7, "root", (("app", "vault"),))
+    return Subject(
+        cluster,
+        node,
+        pod,
+        Container("vault", ContainerKind.INIT, container_id(uid + container) if container else "", "vault:1"),
+    )
+
+
+def table(*subjects: Subject, begin: int = START) -> EventColumns:
+    """Return one exec and one connect of each, the connect to somebody that the agent names."""
+    builder = ColumnsBuilder()
+    peer = builder.peer(Peer("bank", VAULT))
+    for number, each in enumerate(subjects):
+        subject = builder.subject(each)
+        process = builder.process(pid=100 + number, start_time=begin, exe="/bin/x", ancestors=["/sbin/tini"])
+        builder.exec(begin + number, subject, process)
+        builder.connect(begin + number, subject, process, protocol=1, address=ADDRESS, port=80, result=1, peer=peer)
+    return builder.build()
+
+
+class Shelf:
+    """A pipeline with a view, on one directory; `again` is what a restart after kill -9 finds, with a view of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cluster = Cluster()
+        self.watch = ClusterWatch(self.cluster.view, ApiServer("http://127.0.0.1:1", None, dict))
+        self.counters = Counters()
+        self.state = State.for_file(path / "state.db")
+        self.journal = Journal(path / "journal", after=max(self.state.sealed(), default=0))
+        self.archive = Archive(path / "archive", self.watch.name_later)
+        self.pipeline = Pipeline(
+            journal=self.journal, state=self.state, analysis=Analysis(), counters=self.counters, watch=self.watch
+        )
+        self.pipeline.recover()
+
+    def know(self) -> None:
+        """Hear of two replicas behind a service, one on each node."""
+        self.cluster.owned("ReplicaSet", "web-5d9c", ("Deployment", "web"))
+        self.cluster.pod("web-1", ips=["10.1.0.1"])
+        self.cluster.pod("web-2", ips=["10.1.0.2"], node="node-2")
+        self.cluster.service("front", ips=["10.9.0.1"])
+
+    def store(self, sequence: int, events: EventColumns, *, node: str = "node-1", cluster: str = "test") -> None:
+        hello = ingest_pb2.Hello(cluster=cluster, node=node, session="s")
+        batch = ingest_pb2.EventBatch(sequence=sequence, columns=wire.encode(events))
+        (outcome,) = self.pipeline.store([Received(START + 9 * SECOND, hello, batch)])[0]
+        assert outcome.acknowledged == sequence
+
+    def stored(self) -> list[EventColumns]:
+        return list(self.archive.scan(self.pipeline.snapshot(Selection()), Selection()))
+
+    def subjects(self) -> list[Subject]:
+        return [each.subjects[number] for each in self.stored() for number in dict.fromkeys(each.subject.tolist())]
+
+    def learned(self) -> dict[WorkloadKey, int]:
+        """Return how much was counted for each workload."""
+        return {
+            each.key: sum(entry.count for entry in self.pipeline.baseline(each.key, "")) for each in self.pipeline.workloads()
+        }
+
+    def again(self) -> "Shelf":
+        self.close()
+        return Shelf(self.path)
+
+    def close(self) -> None:
+        self.journal.close()
+        self.state.close()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path)
+    yield shelf
+    shelf.close()
+
+
+def test_what_a_pod_is_is_what_the_api_server_says(shelf: Shelf) -> None:
+    shelf.know()
+    shelf.store(1, table(claim("uid-web-1")))
+
+    (found,) = shelf.subjects()
+    assert (found.pod.namespace, found.pod.name, found.pod.workload) == ("shop", "web-1", Workload("Deployment", "web"))
+    assert (found.pod.revision, found.pod.service_account, found.pod.ip) == ("5d9c", "", "10.1.0.1")
+    assert (found.container.name, found.container.kind, found.container.image) == ("app", ContainerKind.APP, "app:1")
+    assert shelf.learned() == {WEB: 2}
+    (events,) = shelf.stored()
+    assert [events.peers[each - 1] for each in events.connects.peer.tolist()] == [Peer("shop", Workload("Service", "front"))]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        claim("uid-web-2"),
+        claim("uid-web-2", container=""),
+        Subject("test", "node-1", Pod(uid="uid-web-1"), Container(id=container_id("uid-web-2app"))),
+        Subject("test", "node-1", Pod("shop", "x", "uid-unheard-of"), Container(id=container_id("uid-web-1app"))),
+        Subject("test", "node-1", Pod("shop", "x"), Container(id=container_id("uid-web-2app"))),
+    ],
+    ids=["another node's pod", "its pod alone", "its container", "a container under another pod", "a container alone"],
+)
+def test_a_node_that_speaks_of_what_is_not_its_own_is_refused_counted_and_told(
+    shelf: Shelf, lie: Subject, caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf.know()
+    with caplog.at_level(logging.WARNING):
+        shelf.store(1, table(lie, claim("uid-web-1"), lie))
+        shelf.store(2, table(lie))
+
+    assert [each.pod.name for each in shelf.subjects()] == ["web-1"]
+    assert shelf.counters["foreign_pod"] == 2 * 2 + 2
+    assert shelf.learned() == {WEB: 2}
+    told = [each.getMessage() for each in caplog.records]
+    assert told == ["node 'node-1' spoke of containers that are not on it: 4 events were refused"]  # once a minute
+
+
+def test_a_story_without_any_id_is_the_node_s_own_and_nobody_else_s(shelf: Shelf) -> None:
+    shelf.know()
+    shelf.store(
+        1, table(Subject("test", "node-1", Pod("shop", "web-9", "", "", Workload("Deployment", "web")), Container("app")))
+    )
+
+    assert shelf.subjects() == [Subject("test", "node-1")]
+    assert shelf.learned() == {}
+
+
+def test_whom_nobody_knows_keeps_ids_only_and_teaches_nobody(shelf: Shelf) -> None:
+    shelf.store(1, table(claim("uid-web-1")))
+
+    assert shelf.subjects() == [Subject("test", "node-1", Pod(uid="uid-web-1"), Container(id=container_id("uid-web-1app")))]
+    assert shelf.learned() == {}
+    (events,) = shelf.stored()
+    assert events.connects.peer.tolist() == [0]
+
+
+def test_what_becomes_known_later_is_judged_once_and_shown_with_its_name(shelf: Shelf) -> None:
+    shelf.store(1, table(claim("uid-web-1"), claim("uid-web-2"), claim("uid-web-9")))
+    shelf.know()
+    for _ in range(3):
+        shelf.pipeline.tick(START + 3000 * SECOND)
+
+    assert shelf.learned() == {WEB: 2}
+    assert shelf.counters["named_late"] == 2
+    names = {each.pod.uid: each.pod.name for each in shelf.subjects()}
+    assert names == {"uid-web-1": "web-1", "uid-web-2": "", "uid-web-9": ""}  # web-2 is another node's
+
+
+def test_names_that_came_late_are_in_the_archive(shelf: Shelf) -> None:
+    shelf.store(1, table(claim("uid-web-1")))
+    shelf.pipeline.rotate(START)
+    shelf.know()
+    (segment,) = shelf.pipeline.closed_segments()
+    shelf.pipeline.sealed(segment, shelf.archive.write(segment, ReadReport()), START)
+
+    again = shelf.again()  # which knows nobody
+    assert [each.pod.name for each in again.subjects()] == ["web-1"]
+    again.close()
+
+
+def test_a_restart_gives_the_same_names_whatever_the_cluster_is_by_then(shelf: Shelf) -> None:
+    shelf.know()
+    shelf.store(1, table(claim("uid-web-1"), begin=START))
+    shelf.store(2, table(claim("uid-web-1"), begin=START + SECOND))
+    before, learned = shelf.subjects(), shelf.learned()
+
+    again = shelf.again()
+    again.cluster.pod("other", uid="uid-web-1", owner=("StatefulSet", "other"))
+    assert again.subjects() == before
+    assert again.learned() == learned == {WEB: 4}
+    again.store(2, table(claim("uid-web-1")))  # the agent did not hear of it
+    assert again.learned() == learned
+    again.close()
+
+
+def test_another_cluster_s_agents_are_believed_as_without_a_view(shelf: Shelf) -> None:
+    shelf.know()
+    shelf.store(1, table(claim("uid-web-2", cluster="other")), cluster="other")
+
+    (found,) = shelf.subjects()
+    assert found == claim("uid-web-2", cluster="other")
+
+
+def test_a_loss_needs_no_pod(shelf: Shelf) -> None:
+    builder = ColumnsBuilder()
+    builder.loss(START, builder.subject(Subject("test", "node-1")), reason="RING_FULL", count=17, begin=START, end=START)
+    shelf.store(1, builder.build())
+
+    assert shelf.pipeline.nodes()[0].lost == {"RING_FULL": 17}
+    assert shelf.counters["foreign_pod"] == 0
+
+
+def test_what_waits_for_a_name_is_bounded_by_number_and_time() -> None:
+    waiting = Late(rows_max=10)
+    cluster = Cluster()
+    bare = [Subject("test", "node-1", Pod(uid=f"uid-{number}")) for number in range(7)]
+    for each in bare:
+        waiting.put(table(each), now=0)
+    assert len(waiting) == 10
+    assert waiting.expired == 4
+
+    cluster.pod("a", uid="uid-6")
+    assert [each.subjects[0].pod.name for each in waiting.take(lambda each: name_later(cluster.view, each), now=1)] == ["a"]
+    assert waiting.take(lambda each: each, now=late.LATE_FOR_NS) == []
+    assert len(waiting) == 0
+    assert waiting.expired == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ((), "--cluster-view: no service account here: KUBERNETES_SERVICE_HOST is not set"),
+        (("--kubeconfig", "/nowhere"), "--cluster-view: --kubeconfig /nowhere: "),
+    ],
+)
+def test_a_view_without_a_server_to_ask_is_refused_in_one_line(
+    peerwatch: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], text: str
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    done = peerwatch("collector", "--data", tmp_path / "data", "--cluster-view", "prod", *options)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"peerwatch: {text}")
+    assert done.stderr.count("\n") == 1
+    assert "give --kubeconfig FILE" in done.stderr
+
+
+def waited(shelf: Shelf, events: EventColumns, *, synced: bool = True, begun: float | None = None) -> float:
+    """Return how long a batch waits, seconds."""
+    for each in shelf.watch.reflectors:
+        if synced:
+            each.synced.set()
+    hello = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
+    begin = time.monotonic()
+    asyncio.run(Patience(shelf.watch, begin if begun is None else begun).wait(hello, wire.encode(events)))
+    return time.monotonic() - begin
+
+
+def test_a_batch_waits_until_its_pods_are_known(shelf: Shelf) -> None:
+    async def both() -> None:
+        hello = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
+        events = wire.encode(table(claim("uid-web-1"), begin=time.time_ns()))
+        waiting = asyncio.create_task(Patience(shelf.watch, 0).wait(hello, events))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        shelf.know()
+        await asyncio.wait_for(waiting, 4)
+
+    for each in shelf.watch.reflectors:
+        each.synced.set()
+    asyncio.run(both())
+
+
+def test_a_batch_waits_no_longer_than_it_is_young(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_NS", SECOND // 2)
+
+    assert 0.3 < waited(shelf, table(claim("uid-web-1"), begin=time.time_ns())) < 2
+    assert waited(shelf, table(claim("uid-web-1"), begin=time.time_ns() - SECOND)) < 0.2
+
+
+def test_a_batch_waits_for_the_first_lists_and_not_for_ever(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SYNC_S", 0.3)
+
+    assert 0.2 < waited(shelf, table(claim("uid-web-1")), synced=False) < 2
+    assert waited(shelf, table(claim("uid-web-1")), synced=False, begun=time.monotonic() - 1) < 0.2
+
+
+@pytest.mark.parametrize("times", [b"", b"odd", b"\xff" * 8, b"\x7f" * 8])
+def test_nonsense_does_not_wait_and_is_left_to_the_reader(shelf: Shelf, times: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_NS", SECOND // 10)
+    columns = wire.encode(table(claim("uid-web-1")))
+    columns.time = times
+    for each in shelf.watch.reflectors:
+        each.synced.set()
+
+    asyncio.run(asyncio.wait_for(Patience(shelf.watch, 0).wait(ingest_pb2.Hello(cluster="test", node="n"), columns), 3))
