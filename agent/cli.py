@@ -7,6 +7,7 @@ stderr.
 """
 
 import logging
+import os
 import socket
 import sys
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from peerwatch.subjects import Subject
 from agent import privileges
 from agent.capture.compiled import forget as forget_compiled
 from agent.capture.pins import PIN_FOLDER
+from agent.credentials import Credentials
 from agent.errors import AgentError, ConfigError
 from agent.options import SPOOL, Options
 from agent.output import discard
@@ -105,17 +107,36 @@ def run(  # noqa: PLR0917 — options, given by name
     canary: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="How often the agent proves that it sees; 0: never.")
     ] = 60,
+    ca: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Authority of the collector's certificate; waited for.",
+            envvar="PEERWATCH_CA",
+            show_default="no TLS",
+        ),
+    ] = "",
+    token: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Token to show the collector.", envvar="PEERWATCH_TOKEN_FILE", show_default="none"),
+    ] = "",
+    cert: Annotated[
+        str, typer.Option(metavar="FILE", help="Certificate to show, with the URI peerwatch://node/NAME.", show_default="none")
+    ] = "",
+    key: Annotated[str, typer.Option(metavar="FILE", help="Its key.", show_default="none")] = "",
+    insecure: Annotated[bool, typer.Option("--insecure", help="Send to another host unencrypted.")] = False,  # noqa: FBT002 — a flag
 ) -> None:
     """Capture, name and stream events to the collector, until SIGINT or SIGTERM.
 
     Without --pods and --kubeconfig, a pod asks the API server it runs under. The probes stay attached when the agent ends,
     so that a restart loses nothing; `peerwatch-agent uninstall` removes them and the spool.
 
-    Example: peerwatch-agent run --collector collector.example:7443 --pods pods.json
+    Example: peerwatch-agent run --collector collector.example:7443 --ca ca.crt --token token --pods pods.json
     """
     _check_address("--collector", collector)
     if metrics is not None:
         _check_address("--metrics", metrics)
+    Credentials(ca=ca, token=token, cert=cert, key=key, insecure=insecure).check(collector)
     privileges.require()
     Options(
         version=version("peerwatch"),
@@ -132,6 +153,11 @@ def run(  # noqa: PLR0917 — options, given by name
         spool_age_s=spool_age * 3600,
         metrics=metrics,
         canary_s=canary,
+        ca=ca,
+        token=token,
+        cert=cert,
+        key=key,
+        insecure=insecure,
     ).start()
 
 
@@ -205,10 +231,10 @@ def uninstall(
     if spool is None and pin_dir == PIN_FOLDER:
         spool = SPOOL
     removed = [str(pin_dir)] if remove_probes(pin_dir) else []
+    if pin_dir == PIN_FOLDER or "PEERWATCH_CACHE" in os.environ:
+        forget_compiled()  # before the spool, whose folder may hold them
     if spool is not None and remove_spool(spool):
         removed.append(str(spool))
-    if pin_dir == PIN_FOLDER:
-        forget_compiled()
     nothing = " and no ".join(str(each) for each in (pin_dir, spool) if each is not None)
     typer.echo(f"removed {' and '.join(removed)}" if removed else f"nothing to remove: there is no {nothing}")
 

@@ -33,6 +33,11 @@ class Options:
     spool_age_s: float
     metrics: str | None
     canary_s: float
+    ca: str = ""
+    token: str = ""
+    cert: str = ""
+    key: str = ""
+    insecure: bool = False
 
     def start(self) -> NoReturn:
         """Become the daemon."""

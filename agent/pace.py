@@ -28,6 +28,10 @@ class Pace:
     keepalive_timeout_s: float = 10.0
     """How long the answer to a probe may take."""
 
+    renewal_s: float = 30.0
+    """How often is looked for a renewed token or certificate. A token is renewed when a fifth of its life is left, at least two
+    minutes (the kubelet's rule, `requiresRefresh` in its token manager)."""
+
     tick_s: float = 2.0
     """How often is looked at what only time makes due."""
 

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 import grpc
+from peerwatch.backoff import Backoff
 from peerwatch.v1 import ingest_pb2
 
-from agent.backoff import Backoff
+from agent.credentials import Credentials, NotReadyError, Shown
 from agent.outbox import MAX_BYTES, Counters, Outbox, UnknownSequenceError
 from agent.pace import Pace, Throttle
 from agent.spool import Limits, Spool, SpoolStatus
@@ -69,6 +70,7 @@ class Sender:
         spool: Limits | None = None,
         memory_bytes: int = MAX_BYTES,
         pace: Pace | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         """Open the spool, if there is to be one.
 
@@ -81,11 +83,14 @@ class Sender:
             spool: where events are kept until they are delivered; None: in memory only.
             memory_bytes: bound of what is kept in memory.
             pace: how fast and how patiently to send.
+            credentials: how both sides know each other; None: not at all.
 
         Raises:
             ConfigError: the spool's folder cannot be used, or holds events of another node.
         """
         self._collector = collector
+        self._credentials = credentials or Credentials()
+        self._renewed = False  # files have changed since the present connection began
         self._pace = pace or Pace()
         self._hello = ingest_pb2.Hello(cluster=cluster, node=node, agent_version=version)
         opened = None if spool is None else Spool(spool, cluster=cluster, node=node, session=session)
@@ -214,16 +219,21 @@ class Sender:
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_retries", 0),
         )
-        async with grpc.aio.insecure_channel(self._collector, options=options) as channel:
+        try:
+            shown = self._credentials.read()
+        except NotReadyError as error:
+            raise _BrokenError(str(error)) from None
+        self._renewed = False
+        async with _channel(self._collector, shown, options) as channel:
             method = channel.stream_stream(METHOD, _as_it_is, ingest_pb2.StreamResponse.FromString)
-            call = method()
+            call = method(metadata=shown.metadata)
             try:
                 async with _errors():
-                    await self._converse(call)
+                    await self._converse(call, shown)
             finally:
                 call.cancel()
 
-    async def _converse(self, call: Call) -> NoReturn:
+    async def _converse(self, call: Call, shown: Shown) -> NoReturn:
         session = self._outbox.session
         self._hello.session = session
         try:
@@ -239,7 +249,12 @@ class Sender:
         self.connections += 1
         if not self._outbox.unacknowledged:
             self._recovered()
-        parts = (self._read_all(call, session), self._write_all(call, session), self._watch_progress())
+        parts = (
+            self._read_all(call, session),
+            self._write_all(call, session),
+            self._watch_progress(),
+            self._watch_credentials(shown),
+        )
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             # The first that fails ends the connection; none of them returns.
@@ -256,7 +271,10 @@ class Sender:
             self._news.clear()
             if self._outbox.session != session:
                 raise _NextSessionError
-            batch = self._outbox.next(written)
+            # A renewed token is shown before the old one ends; what is under way is waited for, so that nothing is sent twice.
+            if self._renewed and not self._outbox.unacknowledged:
+                raise _NextSessionError
+            batch = None if self._renewed else self._outbox.next(written)
             if batch is None:
                 await self._news.wait()
                 continue
@@ -278,6 +296,14 @@ class Sender:
             await asyncio.sleep(self._pace.stall_s / 4)
             if self._outbox.unacknowledged and time.monotonic() - self._progress_at > self._pace.stall_s:
                 raise _BrokenError(f"nothing acknowledged for {self._pace.stall_s:.0f} s")
+
+    async def _watch_credentials(self, shown: Shown) -> NoReturn:
+        while True:
+            await asyncio.sleep(self._pace.renewal_s)
+            with contextlib.suppress(NotReadyError):  # what was shown is still good, or the collector will say so
+                if self._credentials.read() != shown:
+                    self._renewed = True
+                    self._news.set()
 
     async def _read(self, call: Call) -> int:
         response = await call.read()
@@ -317,6 +343,13 @@ class Sender:
         if self._outage.told:
             _log.info("collector %s is back after %.0f s", self._collector, time.monotonic() - self._outage.since)
         self._outage = _Outage()
+
+
+def _channel(collector: str, shown: Shown, options: tuple[tuple[str, int], ...]) -> grpc.aio.Channel:
+    if shown.authority is None:
+        return grpc.aio.insecure_channel(collector, options=options)
+    trust = grpc.ssl_channel_credentials(shown.authority, shown.key, shown.certificate)
+    return grpc.aio.secure_channel(collector, trust, options=options)
 
 
 def _as_it_is(request: bytes) -> bytes:

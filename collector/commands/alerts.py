@@ -7,8 +7,16 @@ import typer
 from peerwatch.v1 import incident_pb2, query_pb2
 
 from collector.approvals import approval
-from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
-from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption, SeverityName
+from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, Server, asking
+from collector.commands.options import (
+    CaOption,
+    ListOutput,
+    NamespaceOption,
+    OutputOption,
+    ServerOption,
+    SeverityName,
+    TokenOption,
+)
 from collector.commands.show import clock, deeds, losses, others, replica_names, severity, workload_name
 from collector.commands.terminal import json_line, print_line, print_table
 from collector.messages import incident_from_proto, incident_to_json
@@ -21,7 +29,10 @@ APPROVALS_SHOWN = 5
 
 
 def alerts(
+    *,
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     output: OutputOption = ListOutput.TABLE,
     namespace: NamespaceOption = "",
     least: Annotated[
@@ -31,7 +42,6 @@ def alerts(
         ),
     ] = SeverityName.LOW,
     limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="The newest N; 0: all.")] = 100,
-    *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones as they come, until Ctrl-C.")] = False,
 ) -> None:
     """List alerts, newest first: which replica, what it did, what its peers did. With --follow, as they come.
@@ -45,7 +55,7 @@ def alerts(
       peerwatch alerts --output json | jq -r .reason
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     at_least = incident_pb2.Incident.Severity.ValueType(least.severity)
-    with asking(server) as stub:
+    with asking(Server(server, ca, token)) as stub:
         # The watch begins before the list, so that nothing falls between the two.
         watch = stub.WatchIncidents(query_pb2.WatchIncidentsRequest(at_least=at_least)) if follow else None
         if watch is not None:

@@ -12,8 +12,17 @@ from peerwatch.jsonlines import format_time
 from collector import baseline_files
 from collector.commands import baseline_changes, baseline_compare
 from collector.commands.baseline_client import Baseline, asking_baselines
-from collector.commands.client import DEFAULT_SERVER
-from collector.commands.options import ClusterOption, ContainerOption, ListOutput, OutputOption, ServerOption, WorkloadArgument
+from collector.commands.client import DEFAULT_SERVER, Server
+from collector.commands.options import (
+    CaOption,
+    ClusterOption,
+    ContainerOption,
+    ListOutput,
+    OutputOption,
+    ServerOption,
+    TokenOption,
+    WorkloadArgument,
+)
 from collector.commands.show import clock, command, workload_name
 from collector.commands.terminal import Cell, as_json, json_line, print_line, print_message, print_table
 from collector.messages import baseline_to_proto, completeness_to_proto
@@ -63,7 +72,10 @@ def show(
     workload: WorkloadArgument,
     container: ContainerOption = "",
     cluster: ClusterOption = "",
+    *,
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     output: Annotated[
         ShowOutput, typer.Option("--output", "-o", help="A table, one JSON object a line, or YAML with all evidence.")
     ] = ShowOutput.TABLE,
@@ -76,7 +88,7 @@ def show(
       peerwatch baseline show shop/Deployment/cart --container app --output json
       peerwatch baseline show shop/cart --output yaml
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         shown = baselines.get(baselines.find(workload, cluster), container)
     if output is ShowOutput.JSON:
         known = _completeness(shown)
@@ -93,7 +105,10 @@ def show(
 def log(
     workload: WorkloadArgument,
     cluster: ClusterOption = "",
+    *,
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     output: OutputOption = ListOutput.TABLE,
     limit: Annotated[int, typer.Option("--limit", min=0, metavar="N", help="The newest N; 0: all.")] = 100,
 ) -> None:
@@ -104,7 +119,7 @@ def log(
       peerwatch baseline log shop/cart
       peerwatch baseline log shop/cart --output json | jq -r .author
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         key = baselines.find(workload, cluster)
         changes = baselines.log(key, limit)
     if output is ListOutput.JSON:

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from collector.commands.baseline_client import Baseline, Baselines, asking_baselines
-from collector.commands.client import DEFAULT_SERVER
+from collector.commands.client import DEFAULT_SERVER, Server
 from collector.commands.options import (
     AuthorOption,
+    CaOption,
     ClusterOption,
     ContainerOption,
     ReasonOption,
     ServerOption,
+    TokenOption,
     WorkloadArgument,
     author_or_login,
     parse_end,
@@ -42,6 +44,8 @@ def approve(
     container: ContainerOption = "",
     cluster: ClusterOption = "",
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     unseen: _Unseen = False,
     known_bad: Annotated[bool, typer.Option("--known-bad", help="Also what is known to be bad on any system.")] = False,
 ) -> None:
@@ -55,7 +59,7 @@ def approve(
       peerwatch baseline approve shop/cart '/usr/bin/pg_dump <- /bin/sh' --reason 'nightly dump, OPS-17'
       peerwatch baseline approve shop/cart '/usr/bin/tcpdump <- /bin/bash' --until 12h --reason 'looking into OPS-18'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         change = _word(Action.APPROVE, baselines.find(workload, cluster), author, reason)
         changes = _for_keys(baselines, change, keys, container, unseen=unseen, until=parse_end(until, "--until"))
         baselines.change(changes, allow_unseen=unseen, allow_known_bad=known_bad)
@@ -71,6 +75,8 @@ def reject(
     container: ContainerOption = "",
     cluster: ClusterOption = "",
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     unseen: _Unseen = False,
 ) -> None:
     """Say that behaviours are not normal, even if all replicas do them: they are told of every replica, with HIGH at least.
@@ -80,7 +86,7 @@ def reject(
       peerwatch baseline reject shop/cart '/usr/bin/wget <- /bin/sh' --reason 'nothing is downloaded here'
       peerwatch baseline reject shop/cart '/bin/bash' --unseen --container app --reason 'the image has no use for it'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         change = _word(Action.REJECT, baselines.find(workload, cluster), author, reason)
         changes = _for_keys(baselines, change, keys, container, unseen=unseen)
         baselines.change(changes, allow_unseen=unseen)
@@ -96,6 +102,8 @@ def reset(
     container: ContainerOption = "",
     cluster: ClusterOption = "",
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
 ) -> None:
     """Take approvals and rejections back: what was seen speaks for itself again.
 
@@ -103,7 +111,7 @@ def reset(
     Examples:
       peerwatch baseline reset shop/cart '/usr/bin/pg_dump <- /bin/sh' --reason 'dumps have moved to a job'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         change = _word(Action.RESET, baselines.find(workload, cluster), author, reason)
         changes = _for_keys(baselines, change, keys, container)
         baselines.change(changes)
@@ -115,7 +123,10 @@ def lock(
     reason: ReasonOption = "",
     author: AuthorOption = "",
     cluster: ClusterOption = "",
+    *,
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
 ) -> None:
     """Have a workload learn nothing from now on: every program and destination that is not on its list is told.
 
@@ -125,7 +136,7 @@ def lock(
     Examples:
       peerwatch baseline lock shop/cart --reason 'complete since the release, SEC-4'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         change = _word(Action.LOCK, baselines.find(workload, cluster), author, reason)
         made = baselines.change([change])
     rest = f"; {made.unlisted} that were seen are not, and will be told: approve those that are normal" if made.unlisted else ""
@@ -137,7 +148,10 @@ def unlock(
     reason: ReasonOption = "",
     author: AuthorOption = "",
     cluster: ClusterOption = "",
+    *,
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
 ) -> None:
     """Have a locked workload learn again. Approvals and rejections stay.
 
@@ -145,7 +159,7 @@ def unlock(
     Examples:
       peerwatch baseline unlock shop/cart --reason 'release 2.0 is coming'
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         key = baselines.find(workload, cluster)
         if baselines.get(key).lock is None:
             raise InputError(f"{workload_name(key)} is not locked")

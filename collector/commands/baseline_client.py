@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 
-from collector.commands.client import TIMEOUT_S, connected
+from collector.commands.client import TIMEOUT_S, Server, connected
 from collector.commands.workloads import find_workload
 from collector.messages import (
     baseline_from_proto,
@@ -90,7 +90,7 @@ class Baselines:
 
 
 @contextmanager
-def asking_baselines(server: str) -> Iterator[Baselines]:
+def asking_baselines(server: Server) -> Iterator[Baselines]:
     """Give the baselines of a collector.
 
     Raises:

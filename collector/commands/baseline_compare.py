@@ -13,15 +13,17 @@ import typer
 from collector.analysis.behaviour_keys import merged
 from collector.baseline_files import FILE_MAX, BaselineFile, FileEntry, from_baseline, parse, to_yaml
 from collector.commands.baseline_client import Baseline, asking_baselines
-from collector.commands.client import DEFAULT_SERVER
+from collector.commands.client import DEFAULT_SERVER, Server
 from collector.commands.options import (
     AuthorOption,
+    CaOption,
     ClusterOption,
     ContainerOption,
     ListOutput,
     OutputOption,
     ReasonOption,
     ServerOption,
+    TokenOption,
     WorkloadArgument,
     author_or_login,
     parse_moment,
@@ -73,6 +75,8 @@ def diff(
     ] = "",
     container: ContainerOption = "",
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     output: OutputOption = ListOutput.TABLE,
 ) -> None:
     """Compare baselines of two workloads, clusters, revisions or files, or of a workload now and before.
@@ -90,10 +94,11 @@ def diff(
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     if bool(right) == bool(since):
         raise InputError("diff takes LEFT and RIGHT, or LEFT and --since TIME; see peerwatch baseline diff --help")
+    at = Server(server, ca, token)
     if since:
-        differences = _changed(left, parse_moment(since, "--since"), container, server)
+        differences = _changed(left, parse_moment(since, "--since"), container, at)
     else:
-        differences = _compared(_side(left, container, server), _side(right, container, server))
+        differences = _compared(_side(left, container, at), _side(right, container, at))
     if output is ListOutput.JSON:
         for each in differences:
             value = {"change": each.sign, "container": each.container, "type": each.type, "key": each.key, "note": each.note}
@@ -107,8 +112,10 @@ def export(
     workload: WorkloadArgument,
     target: Annotated[str, typer.Option("--file", "-f", metavar="FILE", help="Where to write it; - is standard output.")] = "-",
     cluster: ClusterOption = "",
-    server: ServerOption = DEFAULT_SERVER,
     *,
+    server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     candidates: Annotated[bool, typer.Option("--candidates", help="With what is not learned yet, for reading.")] = False,
 ) -> None:
     """Write a baseline as YAML for Git: what is learned, approved or rejected, who decided, and why.
@@ -120,7 +127,7 @@ def export(
       peerwatch baseline export shop/cart > baselines/cart.yaml
       peerwatch baseline export shop/cart --file baselines/cart.yaml && git diff baselines
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         found = baselines.get(baselines.find(workload, cluster))
     text = to_yaml(from_baseline(found.workload, found.entries, found.lock, candidates=candidates))
     if target == "-":
@@ -139,6 +146,8 @@ def import_(
     ] = "",
     cluster: Annotated[str, typer.Option("--cluster", metavar="NAME", help="Import it for this cluster instead.")] = "",
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Reset decisions that are not in the file, and the lock if it has none.")
@@ -157,7 +166,7 @@ def import_(
     """  # noqa: D301 — \b is Typer's mark for lines to keep
     given = _read(file)
     key = _target(given.workload, workload, cluster)
-    with asking_baselines(server) as baselines:
+    with asking_baselines(Server(server, ca, token)) as baselines:
         now = baselines.get_or_empty(key)
         changes = list(_changes(given, now, author_or_login(author), reason, replace=replace))
         if changes and not dry_run:
@@ -228,7 +237,7 @@ def _name(entry: BaselineEntry | FileEntry) -> _Name:
     return entry.container, int(entry.type), merged(entry.key)
 
 
-def _side(text: str, container: str, server: str) -> _Side:
+def _side(text: str, container: str, server: Server) -> _Side:
     """Return one side of a comparison."""
     if text.endswith((".yaml", ".yml")) or text == "-":
         entries: list[BaselineEntry | FileEntry] = list(_read(text).entries)
@@ -268,7 +277,7 @@ def _class(state: BehaviourState) -> int:
     return 0 if state in _NORMAL else int(state)
 
 
-def _changed(workload: str, since: int, container: str, server: str) -> list[_Difference]:
+def _changed(workload: str, since: int, container: str, server: Server) -> list[_Difference]:
     with asking_baselines(server) as baselines:
         entries = baselines.get(baselines.find(workload), container).entries
     found = []

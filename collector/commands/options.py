@@ -18,6 +18,7 @@ from collector.records import Severity
 __all__ = [
     "AuthorOption",
     "BudgetOption",
+    "CaOption",
     "ClusterOption",
     "ContainerOption",
     "ListOutput",
@@ -26,6 +27,7 @@ __all__ = [
     "ReasonOption",
     "ServerOption",
     "SeverityName",
+    "TokenOption",
     "WorkloadArgument",
     "author_or_login",
     "parse_end",
@@ -58,7 +60,31 @@ class SeverityName(enum.StrEnum):
 ServerOption = Annotated[
     str,
     typer.Option(
-        "--server", envvar="PEERWATCH_SERVER", metavar="HOST:PORT", help="The collector to ask.", show_default=DEFAULT_SERVER
+        "--server",
+        envvar="PEERWATCH_SERVER",
+        metavar="HOST:PORT|unix:PATH",
+        help="The collector to ask.",
+        show_default=DEFAULT_SERVER,
+    ),
+]
+CaOption = Annotated[
+    str,
+    typer.Option(
+        "--ca",
+        envvar="PEERWATCH_CA",
+        metavar="FILE",
+        help="Certificate of the authority that the collector's is checked with.",
+        show_default="not encrypted",
+    ),
+]
+TokenOption = Annotated[
+    str,
+    typer.Option(
+        "--token",
+        envvar="PEERWATCH_TOKEN_FILE",
+        metavar="FILE",
+        help="A token of the cluster, if the collector asks who you are: as from kubectl create token.",
+        show_default="none",
     ),
 ]
 OutputOption = Annotated[ListOutput, typer.Option("--output", "-o", help="A table for people, or one JSON object a line.")]

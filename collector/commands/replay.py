@@ -12,8 +12,8 @@ from peerwatch.columns import NANOSECONDS, EventColumns
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 
 from collector.archive.selection import Selection
-from collector.commands.client import DEFAULT_SERVER, asking
-from collector.commands.options import ServerOption, parse_moment
+from collector.commands.client import DEFAULT_SERVER, Server, asking
+from collector.commands.options import CaOption, ServerOption, TokenOption, parse_moment
 from collector.commands.recordings import read_files
 from collector.commands.rows import rows
 from collector.commands.terminal import json_line, print_line
@@ -50,6 +50,8 @@ def replay(
     ] = None,
     *,
     server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
     since: Annotated[
         str, typer.Option("--since", metavar="TIME", help="From this time on, or this long ago: 15m, 2h, 1d.")
     ] = "",
@@ -90,7 +92,7 @@ def replay(
     if files:
         _show(selection.filter(read_files(files, skip_bad_lines=skip_bad_lines)), output, speed)
         return
-    with asking(server) as stub:
+    with asking(Server(server, ca, token)) as stub:
         _show(_asked(stub, selection), output, speed)
 
 

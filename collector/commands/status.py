@@ -3,8 +3,8 @@
 from peerwatch.columns import NANOSECONDS
 from peerwatch.v1 import query_pb2
 
-from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
-from collector.commands.options import ListOutput, OutputOption, ServerOption
+from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, Server, asking
+from collector.commands.options import CaOption, ListOutput, OutputOption, ServerOption, TokenOption
 from collector.commands.show import clock
 from collector.commands.terminal import Cell, print_line, print_message, print_table
 from collector.messages import nanoseconds
@@ -12,7 +12,9 @@ from collector.messages import nanoseconds
 __all__ = ["status"]
 
 
-def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOutput.TABLE) -> None:
+def status(
+    server: ServerOption = DEFAULT_SERVER, ca: CaOption = "", token: TokenOption = "", output: OutputOption = ListOutput.TABLE
+) -> None:
     """Say how the collector and its agents are: events, losses by reason, and what was refused.
 
     EVENTS is what the stored lines stand for: a folded one counts as often as it says. CANARY is an agent's own probe of
@@ -24,7 +26,7 @@ def status(server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOut
       peerwatch status
       peerwatch status --output json
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking(server) as stub:
+    with asking(Server(server, ca, token)) as stub:
         answer = stub.GetStatus(query_pb2.GetStatusRequest(), timeout=TIMEOUT_S)
     if output is ListOutput.JSON:
         print_message(answer)

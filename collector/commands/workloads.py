@@ -2,8 +2,8 @@
 
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 
-from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, asking
-from collector.commands.options import ListOutput, NamespaceOption, OutputOption, ServerOption
+from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, Server, asking
+from collector.commands.options import CaOption, ListOutput, NamespaceOption, OutputOption, ServerOption, TokenOption
 from collector.commands.show import clock, workload_name
 from collector.commands.terminal import Cell, print_line, print_message, print_table
 from collector.errors import InputError
@@ -14,7 +14,11 @@ __all__ = ["find_workload", "workloads"]
 
 
 def workloads(
-    server: ServerOption = DEFAULT_SERVER, output: OutputOption = ListOutput.TABLE, namespace: NamespaceOption = ""
+    server: ServerOption = DEFAULT_SERVER,
+    ca: CaOption = "",
+    token: TokenOption = "",
+    output: OutputOption = ListOutput.TABLE,
+    namespace: NamespaceOption = "",
 ) -> None:
     """List the workloads that were seen: replicas, revisions, how much was learned, alerts.
 
@@ -23,7 +27,7 @@ def workloads(
       peerwatch workloads
       peerwatch workloads --namespace shop --output json
     """  # noqa: D301 — \b is Typer's mark for lines to keep
-    with asking(server) as stub:
+    with asking(Server(server, ca, token)) as stub:
         answer = stub.ListWorkloads(query_pb2.ListWorkloadsRequest(namespace=namespace), timeout=TIMEOUT_S)
     if output is ListOutput.JSON:
         for message in answer.workloads:

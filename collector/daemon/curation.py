@@ -1,7 +1,7 @@
 """Serves what changes baselines; what only looks is in `query`.
 
-Nobody is authenticated here yet: the author is what the caller says. Once callers are known, the place to ask whether this
-one may decide, and to take the author from who they are, is `CurationService._author`.
+Whether a caller may decide is known before a call comes here. The author is who they have proven to be; where nothing had to be
+proven, who they say they are.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import grpc
 from peerwatch.v1 import query_pb2, query_pb2_grpc
 from typing_extensions import override
 
+from collector.access import callers
 from collector.daemon.curator import Curator, Made
 from collector.errors import InputError, StorageError
 from collector.ingest.counters import Counters
@@ -62,13 +63,12 @@ class CurationService(query_pb2_grpc.CurationServiceServicer):
         return self._curator.change(changes, allow_unseen=request.allow_unseen, allow_known_bad=request.allow_known_bad)
 
     def _changes(self, request: query_pb2.ChangeBaselineRequest, context: "_Context[Any, Any]") -> list[Change]:
-        now, author, workload = self._clock(), self._author(request, context), ref_from_proto(request.ref)
+        now, proven, workload = self._clock(), callers.current().name, ref_from_proto(request.ref)
+        author = proven or request.author
         via = context.peer().rpartition(":")[0]  # without the caller's port, which says nothing later
+        if proven:
+            via += " by token"
         try:
             return [change_from_proto(each, workload, time=now, by=author, via=via) for each in request.changes]
         except ValueError as error:
             raise InputError(f"{error}: this collector knows no such change; it may be older than the caller") from error
-
-    def _author(self, request: query_pb2.ChangeBaselineRequest, context: "_Context[Any, Any]") -> str:
-        del context  # who the caller is proven to be will come from here
-        return request.author

@@ -15,22 +15,26 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
 import grpc
 from peerwatch.v1 import ingest_pb2_grpc, query_pb2_grpc
 
+from collector.access.entrance import SERVER_OPTIONS as ACCESS_OPTIONS, Entrance
+from collector.access.settings import AccessSettings
 from collector.analysis.curated import CuratedAnalysis
 from collector.archive.journal import SEGMENT_AGE_NS, SEGMENT_BYTES, Journal, ReadReport, Segment
 from collector.archive.store import Archive
+from collector.cluster.watching import ClusterWatch
 from collector.daemon.curation import CurationService
 from collector.daemon.curator import Curator
 from collector.daemon.query import QueryService, Sources
 from collector.daemon.watchers import Watchers
 from collector.errors import StorageError, UnavailableError
 from collector.ingest.counters import Counters
+from collector.ingest.patience import Patience
 from collector.ingest.pipeline import Pipeline
 from collector.ingest.service import IngestService
 from collector.state import State
@@ -56,6 +60,7 @@ MESSAGE_MAX = 16 << 20
 """Largest message that is taken, bytes; agents send a hundred kilobytes."""
 
 SERVER_OPTIONS = (
+    *ACCESS_OPTIONS,
     ("grpc.so_reuseport", 0),  # a second collector on the port is an error, not a silent partner
     ("grpc.max_receive_message_length", MESSAGE_MAX),
     ("grpc.max_send_message_length", -1),  # a baseline or a list of incidents is as long as it is
@@ -76,6 +81,9 @@ class CollectorSettings:
     """HOST:PORT; port 0 is any free one."""
     segment_bytes: int = SEGMENT_BYTES
     segment_age_ns: int = SEGMENT_AGE_NS
+    access: AccessSettings = field(default_factory=AccessSettings)
+    watch: ClusterWatch | None = None
+    """The cluster that events come from, if it is to say whose they are."""
 
 
 @contextlib.contextmanager
@@ -142,7 +150,7 @@ async def serve(settings: CollectorSettings, analysis: CuratedAnalysis, *, ready
                 segment_bytes=settings.segment_bytes,
                 segment_age_ns=settings.segment_age_ns,
             )
-            archive = Archive(settings.data / "archive")
+            archive = Archive(settings.data / "archive", *([] if settings.watch is None else [settings.watch.name_later]))
         except (StorageError, OSError) as error:
             raise UnavailableError(f"cannot use the data directory {settings.data}: {error}") from error
         collector = _Collector(settings, journal, state, archive, analysis)
@@ -163,8 +171,11 @@ class _Collector:
         self._state = state
         self._counters = Counters()
         self._watchers = Watchers(self._counters)
-        self._pipeline = Pipeline(journal=journal, state=state, analysis=analysis, counters=self._counters)
+        self._pipeline = Pipeline(
+            journal=journal, state=state, analysis=analysis, counters=self._counters, watch=settings.watch
+        )
         self._curator = Curator(state, analysis)
+        self._entrance = Entrance(settings.access, count=self._counters.add)
         self._worker = ThreadPoolExecutor(1, "worker")
         self._sealer = ThreadPoolExecutor(1, "sealer")
         self._readers = ThreadPoolExecutor(4, "reader")
@@ -175,22 +186,27 @@ class _Collector:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
+        watch = self._settings.watch
+        if watch is not None:
+            watch.start()  # before anything else: lists take a while
         await loop.run_in_executor(self._worker, self._curator.load)  # first: recovery judges by what is decided
         await loop.run_in_executor(self._worker, self._pipeline.recover)
-        ingest = IngestService(self._pipeline, worker=self._worker, publish=self._watchers.publish, counters=self._counters)
-        server = grpc.aio.server(options=SERVER_OPTIONS)
+        ingest = IngestService(
+            self._pipeline,
+            worker=self._worker,
+            publish=self._watchers.publish,
+            counters=self._counters,
+            cluster=self._settings.access.cluster,
+            patience=None if watch is None else Patience(watch, time.monotonic()),
+        )
+        server = grpc.aio.server(interceptors=[self._entrance.gate], options=SERVER_OPTIONS)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
         query_pb2_grpc.add_QueryServiceServicer_to_server(QueryService(self._sources(ingest)), server)
         curation = CurationService(self._curator, worker=self._worker, counters=self._counters)
         query_pb2_grpc.add_CurationServiceServicer_to_server(curation, server)
-        try:
-            port = server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise UnavailableError(
-                f"cannot listen on {self._settings.listen}; choose another --listen HOST:PORT (port 0: any free one)"
-            ) from error
+        port = self._entrance.listen(server, self._settings.listen)
         await server.start()
-        tasks = [asyncio.create_task(each) for each in (ingest.run(), self._ticks(), self._seals())]
+        tasks = [asyncio.create_task(each) for each in (ingest.run(), self._ticks(), self._seals(), self._entrance.run())]
         ready(port)
         stop = asyncio.create_task(stopped.wait())
         try:
@@ -256,8 +272,11 @@ class _Collector:
     async def _end(self) -> None:
         """Write everything that is still in memory, and seal the journal as far as there is time."""
         loop = asyncio.get_running_loop()
+        if self._settings.watch is not None:
+            self._settings.watch.stop()
         await loop.run_in_executor(self._worker, self._pipeline.tick, time.time_ns())
         await loop.run_in_executor(self._worker, self._pipeline.rotate, time.time_ns())
         await self._seal_closed(time.monotonic() + END_SEAL_S)
         for executor in (self._worker, self._sealer, self._readers):
             executor.shutdown(cancel_futures=True)
+        self._entrance.close()

@@ -80,7 +80,7 @@ class Hello(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     AGENT_VERSION_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
-    """Every event of the stream must carry this cluster and node."""
+    """Every event of the stream must carry this cluster and node. Where agents prove which node they are on, it must be that one."""
     node: _builtins.str
     session: _builtins.str
     """Random, one per agent process: sequence numbers count within it."""

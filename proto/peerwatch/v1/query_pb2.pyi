@@ -627,7 +627,7 @@ class ChangeBaselineRequest(_message.Message):
     ALLOW_UNSEEN_FIELD_NUMBER: _builtins.int
     ALLOW_KNOWN_BAD_FIELD_NUMBER: _builtins.int
     author: _builtins.str
-    """Who says so. Until callers are authenticated this is what they claim; `Record.via` is where the call came from."""
+    """Who says so. Counts only where callers prove nothing; of others it is kept who they have proven to be."""
     allow_unseen: _builtins.bool
     """A workload or behaviour that was not seen yet is an error without this."""
     allow_known_bad: _builtins.bool
@@ -718,7 +718,7 @@ class ListBaselineChangesResponse(_message.Message):
         CHANGE_FIELD_NUMBER: _builtins.int
         author: _builtins.str
         via: _builtins.str
-        """Where the call came from, as the collector saw it."""
+        """Where the call came from, as the collector saw it; "by token" if the author is proven."""
         @_builtins.property
         def time(self) -> _timestamp_pb2.Timestamp: ...
         @_builtins.property
