@@ -1,6 +1,6 @@
 # One command each; continuous integration calls the same ones. The work is done by the scripts that are named here.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-detection proto lock clean
+.PHONY: help setup demo test check bench bench-detection proto lock chart images clean cluster cluster-down
 
 BIN := .venv/bin
 # More arguments for the command behind a target: make test ARGS="-k wire", make demo ARGS=--keep
@@ -10,7 +10,7 @@ ARGS ?=
 
 help: ## print this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "%s%s\n", sep, substr($$0, 5); sep = "\n"} \
-		/^[a-z][a-z-]*:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+		/^[a-z][a-z-]*:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what is missing, into the system (apt) and into .venv; a second run does nothing
 	@./setup.sh
@@ -18,15 +18,21 @@ setup: ## install what is missing, into the system (apt) and into .venv; a secon
 demo: setup ## run the whole system on this host and watch it catch a replica
 	@PYTHONPATH=tests $(BIN)/python -m demo $(ARGS)
 
+cluster: setup ## start a Kubernetes node for tests on this host; the first time, Kubernetes is built
+	@PYTHONPATH=tests $(BIN)/python -m cluster up
+
+cluster-down: setup ## end that node and remove all that it made
+	@PYTHONPATH=tests $(BIN)/python -m cluster down
+
 ##@ Check
 
 test: setup ## all tests; those that need root and eBPF say so when they are skipped
 	@$(BIN)/pytest $(ARGS)
 
 # Parts, so that `make -k check` names all that is wrong and not only the first.
-CHECKS := check-lint check-format check-types check-imports check-proto check-generated check-locks
+CHECKS := check-lint check-format check-types check-imports check-proto check-generated check-locks check-chart
 .PHONY: $(CHECKS)
-check: $(CHECKS) ## lint, format, types, import rules, proto rules, generated code and lock files
+check: $(CHECKS) ## lint, format, types, import rules, proto rules, generated code, lock files and install.yaml
 $(CHECKS): setup
 check-lint:
 	@$(BIN)/ruff check .
@@ -43,6 +49,8 @@ check-generated:
 	@proto/generate.sh --check
 check-locks:
 	@$(BIN)/python requirements/lock.py --check
+check-chart:
+	@daemonset/install.sh --check
 
 bench: setup ## all benchmarks: a table here, each figure as JSON in bench/results/
 	@$(BIN)/python bench/run.py $(ARGS)
@@ -57,6 +65,12 @@ proto: setup ## generate peerwatch.v1 from the .proto files
 
 lock: setup ## write requirements/*.lock after a change of the dependencies; ARGS=--upgrade takes newer versions
 	@$(BIN)/python requirements/lock.py $(ARGS)
+
+chart: setup ## write daemonset/install.yaml after a change of the chart
+	@daemonset/install.sh
+
+images: ## build both container images with buildah, podman or docker; ARGS=--help has the rest
+	@python3 daemonset/images.py $(ARGS)
 
 clean: ## remove .venv, caches and build output; nothing else
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

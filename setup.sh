@@ -11,6 +11,12 @@ readonly stamp=.venv/.peerwatch-setup
 # Without the first group nothing works; the second is what the probes, the demo and the tests with containers need.
 readonly needed=(python3 python3-venv)
 readonly wanted=(python3-bpfcc libbpf1 runc busybox-static iproute2 gcc libc6-dev)
+# The third is a Kubernetes node for tests: file and package, because Docker's own packages bring some of these files, and would
+# be removed for Debian's. What is missing is said by who needs it. Kubernetes itself is built, with Go 1.24 or later.
+readonly node=(
+	/usr/bin/containerd:containerd /usr/bin/etcd:etcd-server /usr/lib/cni/bridge:containernetworking-plugins
+	/usr/sbin/conntrack:conntrack /usr/sbin/iptables:iptables /usr/bin/openssl:openssl
+)
 
 say() { printf 'setup: %s\n' "$*"; }
 warn() { printf 'setup: %s\n' "$*" >&2; }
@@ -50,6 +56,26 @@ install_packages() {
 	else
 		warn "not root, so these are missing, and what needs them will say so; run as root: apt-get install $missing"
 	fi
+}
+
+# Without their services: each node for tests starts its own etcd and containerd, and nothing else here wants them.
+install_node_packages() {
+	local each missing=() policy=/usr/sbin/policy-rc.d
+	for each in "${node[@]}"; do
+		[[ -e "${each%%:*}" ]] || missing+=("${each##*:}")
+	done
+	((${#missing[@]})) && ((EUID == 0)) || return 0
+	say "installing with apt, for a Kubernetes node: ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q >/dev/null || warn "apt-get update failed; going on with the package lists that are here"
+	(
+		if [[ ! -e "$policy" ]]; then
+			trap 'rm -f "$policy"' EXIT # also when somebody interrupts: it keeps every service from being started
+			printf '#!/bin/sh\nexit 101\n' >"$policy"
+			chmod 755 "$policy"
+		fi
+		apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null </dev/null
+	) || warn "apt could not install: ${missing[*]}; tests that need a Kubernetes node will be skipped"
 }
 
 # Where the operating system keeps the BPF Compiler Collection's bindings; empty if it has none.
@@ -107,11 +133,13 @@ mount_missing() {
 
 if is_debian_like; then
 	install_packages
+	install_node_packages
 elif [[ ! -e "$stamp" ]]; then
 	cat >&2 <<-'END'
 		setup: this is neither Debian nor Ubuntu; peerwatch is tested on those. It needs, under whatever names they have here:
 		setup:   Python >= 3.11 in /usr/bin with venv; the BPF Compiler Collection's Python bindings (bcc) for that Python; libbpf 1;
-		setup:   and for tests and demo: runc, a static busybox, iproute2, gcc with the C library's headers.
+		setup:   and for tests and demo: runc, a static busybox, iproute2, gcc with the C library's headers;
+		setup:   for a Kubernetes node in tests: etcd, containerd, the CNI plugins, conntrack, iptables, openssl, Go 1.24 or later.
 		setup: Then: /usr/bin/python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements/dev.lock
 		setup:   && .venv/bin/pip install --no-deps --no-build-isolation --editable . && touch .venv/.peerwatch-setup
 	END

@@ -1,0 +1,131 @@
+"""Images written by ourselves, as docker-archives that containerd imports: no registry is needed, and nothing is downloaded."""
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.rootfs import compile_c
+
+__all__ = ["WORK", "Image", "busybox", "pause", "work"]
+
+BUSYBOX = Path("/bin/busybox")
+USERS = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+
+_PAUSE = """
+#include <signal.h>
+#include <unistd.h>
+int main(void) { signal(SIGTERM, _exit); signal(SIGINT, _exit); for (;;) pause(); }
+"""
+
+_NOTHING = "int main(void) { return 0; }"
+
+WORK = "/bin/work"
+"""Executes and connects as often as it is told, and tells each process that it starts whose it is."""
+
+# work UID NAMESPACE/POD CONTAINER EXECS CONNECTS SECONDS: a negative number of seconds means until it is ended. Probes and
+# `kubectl exec` cannot fill in the first two; given as -, they are what the container's environment says.
+_WORK = """
+#include <arpa/inet.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    if (count != 7) return 2;
+    signal(SIGTERM, _exit);
+    char *uid = words[1], *pod = words[2];
+    if (*uid == '-' && (!(uid = getenv("POD_UID")) || !(pod = getenv("POD")))) return 2;
+    for (int i = 0; i < atoi(words[4]); i++) {
+        char number[16], *arguments[] = {"nothing", uid, pod, words[3], number, NULL}, *none[] = {NULL};
+        snprintf(number, sizeof number, "%d", i);
+        pid_t child;
+        int status;
+        if (posix_spawn(&child, "/bin/nothing", NULL, NULL, arguments, none)) return 3;
+        if (waitpid(child, &status, 0) != child || status) return 4;
+    }
+    for (int i = 0; i < atoi(words[5]); i++) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+        int client = socket(AF_INET, SOCK_STREAM, 0);
+        connect(client, (struct sockaddr *)&address, sizeof address);
+        close(client);
+    }
+    int seconds = atoi(words[6]);
+    if (seconds < 0) for (;;) pause();
+    sleep(seconds);
+    return 0;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of one layer. A file's content is bytes, a file of the host, or text: where a symbolic link leads."""
+
+    reference: str
+    command: tuple[str, ...]
+    files: Mapping[str, bytes | Path | str] = field(default_factory=dict)
+
+    def write(self, file: Path) -> None:
+        """Write it as a docker-archive."""
+        layer = self._layer()
+        digest = hashlib.sha256(layer).hexdigest()
+        config = {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": list(self.command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        }
+        manifest = [{"Config": "config.json", "RepoTags": [self.reference], "Layers": ["layer.tar"]}]
+        with tarfile.open(file, "w") as archive:
+            _add(archive, "config.json", json.dumps(config).encode())
+            _add(archive, "layer.tar", layer)
+            _add(archive, "manifest.json", json.dumps(manifest).encode())
+
+    def _layer(self) -> bytes:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            folders = {str(each)[1:] for name in self.files for each in list(Path(name).parents)[:-1]}
+            for name in sorted(folders | {"dev", "etc", "proc", "sys", "tmp"}):
+                info = tarfile.TarInfo(name)
+                info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+                archive.addfile(info)
+            for name, content in sorted(self.files.items()):
+                if isinstance(content, str):
+                    link = tarfile.TarInfo(name[1:])
+                    link.type, link.linkname = tarfile.SYMTYPE, content
+                    archive.addfile(link)
+                else:
+                    _add(archive, name[1:], content if isinstance(content, bytes) else content.read_bytes(), mode=0o755)
+        return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, *, mode: int = 0o644) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), mode
+    archive.addfile(info, io.BytesIO(content))
+
+
+def pause() -> Image:
+    """Return what holds a pod's namespaces."""
+    return Image("localhost/pause:1", ("/bin/pause",), {"/bin/pause": compile_c(_PAUSE)})
+
+
+def busybox() -> Image:
+    """Return a shell and its tools."""
+    listing = subprocess.run([BUSYBOX, "--list-full"], capture_output=True, text=True, check=True).stdout
+    links = {f"/{applet}": "/bin/busybox" for applet in listing.split()}
+    return Image("localhost/busybox:1", ("/bin/sh",), {**links, "/bin/busybox": BUSYBOX, "/etc/passwd": USERS})
+
+
+def work(tag: str = "1") -> Image:
+    """Return an image with `WORK` and nothing else."""
+    files = {WORK: compile_c(_WORK), "/bin/nothing": compile_c(_NOTHING), "/etc/version": tag.encode()}
+    return Image(f"localhost/work:{tag}", (WORK,), files)
