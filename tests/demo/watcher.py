@@ -33,8 +33,9 @@ class Picture:
 class Watcher:
     """Listens for incidents from the moment it is entered; asks for the rest when it is asked."""
 
-    def __init__(self, server: str) -> None:
-        self._channel = grpc.insecure_channel(server)
+    def __init__(self, channel: grpc.Channel) -> None:
+        """It closes the channel at its end."""
+        self._channel = channel
         self._query = query_pb2_grpc.QueryServiceStub(self._channel)
         self._arrivals: list[Arrival] = []
         self._listener = threading.Thread(target=self._listen, name="incidents", daemon=True)

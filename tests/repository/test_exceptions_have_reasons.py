@@ -47,7 +47,12 @@ def test_every_rule_that_is_off_in_pyproject_has_a_reason() -> None:
 
 
 def _scripts() -> list[Path]:
-    return [ROOT / "setup.sh", ROOT / ".ci/run", *sorted((ROOT / "proto").glob("*.sh"))]
+    return [
+        ROOT / "setup.sh",
+        ROOT / ".ci/run",
+        *sorted((ROOT / "proto").glob("*.sh")),
+        *sorted((ROOT / "daemonset").glob("*.sh")),
+    ]
 
 
 @pytest.mark.parametrize("script", _scripts(), ids=lambda script: script.name)
