@@ -26,7 +26,9 @@ cluster-down: setup ## end that node and remove all that it made
 
 ##@ Check
 
-test: setup ## all tests; those that need root and eBPF say so when they are skipped
+test: setup ## all tests; what is missing for some is said where they are skipped. The first time, Kubernetes and Helm are built
+	@PYTHONPATH=tests $(BIN)/python -m cluster build
+	@PYTHONPATH=tests $(BIN)/python -m helm version --short >/dev/null || true
 	@$(BIN)/pytest $(ARGS)
 
 # Parts, so that `make -k check` names all that is wrong and not only the first.

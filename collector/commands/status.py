@@ -39,7 +39,7 @@ def status(
         ]
     )
     if answer.refused:
-        print_line(["refused and counted: ", ", ".join(f"{name} {answer.refused[name]}" for name in sorted(answer.refused))])
+        print_line(["refused or unusual: ", ", ".join(f"{name} {answer.refused[name]}" for name in sorted(answer.refused))])
     print_line([])
     if not answer.agents:
         print_line(["no agent has connected yet: start one with peerwatch-agent run --collector HOST:PORT"])

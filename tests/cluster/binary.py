@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["BuildError", "build", "missing", "version"]
+__all__ = ["BuildError", "build", "missing", "program", "version"]
 
 MODULE = Path(__file__).parent / "kube"
 GO = (1, 24)  # what the module's own go.mod asks for
@@ -38,7 +38,7 @@ def missing() -> str:
     packages += [package for file, package in FILES.items() if not Path(file).exists()]
     if packages:
         return f"needs programs for a Kubernetes node; on Debian: apt-get install {' '.join(packages)}"
-    if not _program().exists() and _go_version() < GO:
+    if not program().exists() and _go_version() < GO:
         return f"needs Go {'.'.join(map(str, GO))} or later to build Kubernetes {version()}"
     return ""
 
@@ -49,11 +49,11 @@ def build() -> Path:
     Raises:
         BuildError: the compiler refused, or could not get the module's dependencies.
     """
-    program = _program()
-    if program.exists():
-        return program
-    program.parent.mkdir(parents=True, exist_ok=True)
-    made = program.with_name(f"kube.{os.getpid()}")
+    built = program()
+    if built.exists():
+        return built
+    built.parent.mkdir(parents=True, exist_ok=True)
+    made = built.with_name(f"kube.{os.getpid()}")
     package = "k8s.io/component-base/version"
     major, minor, _ = version().removeprefix("v").split(".", 2)
     # The API server compares this version with what clients and feature gates ask for.
@@ -71,11 +71,12 @@ def build() -> Path:
         made.unlink(missing_ok=True)
         words = done.stderr.strip().splitlines() or ["go build said nothing"]
         raise BuildError(f"Kubernetes {version()} cannot be built: {words[-1]}")
-    made.rename(program)
-    return program
+    made.rename(built)
+    return built
 
 
-def _program() -> Path:
+def program() -> Path:
+    """Return where the program is, once it is built."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "peerwatch-kube" / version() / "kube"
 

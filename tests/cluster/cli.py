@@ -1,5 +1,6 @@
 """`python -m cluster`: a Kubernetes node by hand.
 
+build                  build Kubernetes, minutes the first time; nothing if that is done, or cannot be done here, which it says
 up                     start it, and say so when it is ready; the first time, Kubernetes is built
 down                   end it, and remove all that it made
 kubectl ARGUMENTS…     as cluster administrator
@@ -23,8 +24,8 @@ __all__ = ["main"]
 def main() -> int:
     """Do what the command line says and return the exit code: 2 for a wrong call, 3 where no node can run."""
     match sys.argv[1:]:
-        case ["up"]:
-            return _up()
+        case [("build" | "up") as what]:
+            return _build() if what == "build" else _up()
         case ["down"]:
             Node().down()
             return 0
@@ -45,6 +46,20 @@ def main() -> int:
             return 0
     sys.stderr.write(__doc__)
     return 2
+
+
+def _build() -> int:
+    reason = binary.missing()
+    if not reason:
+        if not binary.program().exists():
+            sys.stderr.write(f"cluster: building Kubernetes {binary.version()}, which takes 5 to 10 minutes, once\n")
+        try:
+            binary.build()
+        except binary.BuildError as error:
+            reason = str(error)
+    if reason:
+        sys.stderr.write(f"cluster: {reason}; tests that need a Kubernetes node are skipped\n")
+    return 0
 
 
 def _up() -> int:
