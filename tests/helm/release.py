@@ -104,6 +104,7 @@ class Release:
         kubectl("delete", "namespace", NAMESPACE, limit, "--ignore-not-found")
         kubectl("delete", "persistentvolume", VOLUME, "--ignore-not-found")
         shutil.rmtree(self._volume, ignore_errors=True)
+        shutil.rmtree(self.spool.parent, ignore_errors=True)  # tests have pods of their own with spools in it
         for pins in Path("/sys/fs/bpf").glob(f"{PINS}-*"):
             owner = pins.name.removeprefix(f"{PINS}-").partition("-")[0]
             if owner == str(os.getpid()) or not Path(f"/proc/{owner}").exists():
