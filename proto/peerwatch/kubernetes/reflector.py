@@ -267,6 +267,8 @@ class Reflector(Generic[_Item]):
                 "the API server is back after %.0f s: %d %s", self._heard_at - self._down_since, count, self._resource.plural
             )
             self._down_since = None
+            # It is there: if it has forgotten our version meanwhile, the list that is due now need not wait as long as a try.
+            self._backoff.reset()
 
     def _tell_lost(self, lost: ServerError) -> None:
         if self._down_since is None and not self._stop.is_set():
