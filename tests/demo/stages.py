@@ -121,7 +121,7 @@ class LiveStage:
 
     def attack(self, tell: Callable[[str], None]) -> None:
         """Break into the replica that chance has chosen."""
-        attack(self._world.network, self._victim.ip, tell)
+        attack(self._world.network, self._victim.ip, {self._victim.ip: self._victim.name}, tell)
 
     def instructions(self) -> list[str]:
         """Return what a person can do while it is left running."""
