@@ -81,6 +81,9 @@ class NodeNetwork:
 class KubernetesStage:
     """A node, the chart, and a shop of two Deployments behind Services."""
 
+    limit_s = 6.0
+    """A second, and the five for which a batch may wait for the view of the cluster to hear of its pods."""
+
     def __init__(self, say: Callable[[str], None], *, replicas: int, normal_life_s: float) -> None:
         self.replicas = replicas
         self.attacked = ""  # known when it has happened

@@ -25,6 +25,8 @@ class Stage(Protocol):
 
     attacked: str
     replicas: int
+    limit_s: float
+    """Longest time from an exec to its finding, median over what the attack did."""
 
     def channel(self) -> grpc.Channel:
         """Return a way to ask the collector."""
@@ -44,6 +46,8 @@ class Stage(Protocol):
 
 class LiveStage:
     """Containers, probes, agent and collector on this host."""
+
+    limit_s = 1.0
 
     def __init__(
         self, say: Callable[[str], None], *, replicas: int, dice: random.Random, normal_life_s: float, record: Path | None
@@ -139,6 +143,8 @@ class LiveStage:
 
 class RecordedStage:
     """A real collector that gets a recording of the live stage over the agent's protocol."""
+
+    limit_s = 1.0
 
     def __init__(self, say: Callable[[str], None], path: Path = RECORDING) -> None:
         self._say = say

@@ -47,7 +47,7 @@ def tell(stage: Stage, screen: Screen, watcher: Watcher) -> Verdict:
     screen.heading("The finding")
     for alert in alerts_of([*held, *(each.incident for each in arrivals)]):
         screen.incident(alert, picture.baseline, stage.replicas)
-    verdict = judge(arrivals, held, stage.attacked)
+    verdict = judge(arrivals, held, stage.attacked, stage.limit_s)
     screen.verdict(verdict, stage.attacked)
     return verdict
 

@@ -8,10 +8,7 @@ from peerwatch.v1 import incident_pb2
 
 from demo.watcher import Arrival
 
-__all__ = ["LIMIT_S", "Verdict", "alerts_of", "judge"]
-
-LIMIT_S = 1.0
-"""Longest time from an exec to its finding, median over what the attack did."""
+__all__ = ["Verdict", "alerts_of", "judge"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,12 @@ def judge(
     arrivals: Sequence[Arrival],
     held: Sequence[incident_pb2.Incident],
     attacked: str,
+    limit_s: float,
 ) -> Verdict:
-    """Judge a run in which the pod `attacked` was broken into; `held` are the incidents that the collector lists at the end."""
+    """Judge a run in which the pod `attacked` was broken into; `held` are the incidents that the collector lists at the end.
+
+    `limit_s` is the longest time from an exec to its finding, median over what the attack did, seconds.
+    """
     alerts = alerts_of([*held, *(each.incident for each in arrivals)])
     for alert in alerts:
         others = sorted({replica.pod for replica in alert.replicas} - {attacked})
@@ -66,5 +67,5 @@ def judge(
     first = of_attack[0]
     first_s = first.at - first.incident.first_event.ToNanoseconds() / 1e9
     median_s = statistics.median(told.values()) if told else first_s
-    why = f"the finding took {median_s:.2f} s, more than {LIMIT_S:g} s" if median_s >= LIMIT_S else ""
+    why = f"the finding took {median_s:.2f} s, more than {limit_s:g} s" if median_s >= limit_s else ""
     return Verdict(why, first_s, median_s, len(told))
