@@ -20,7 +20,6 @@ from peerwatch.subjects import Subject
 from agent import privileges
 from agent.capture.compiled import forget as forget_compiled
 from agent.capture.pins import PIN_FOLDER
-from agent.credentials import Credentials
 from agent.errors import AgentError, ConfigError
 from agent.options import SPOOL, Options
 from agent.output import discard
@@ -136,9 +135,7 @@ def run(  # noqa: PLR0917 — options, given by name
     _check_address("--collector", collector)
     if metrics is not None:
         _check_address("--metrics", metrics)
-    Credentials(ca=ca, token=token, cert=cert, key=key, insecure=insecure).check(collector)
-    privileges.require()
-    Options(
+    options = Options(
         version=version("peerwatch"),
         collector=collector,
         cluster=cluster,
@@ -158,7 +155,10 @@ def run(  # noqa: PLR0917 — options, given by name
         cert=cert,
         key=key,
         insecure=insecure,
-    ).start()
+    )
+    options.credentials.check(collector)
+    privileges.require()
+    options.start()
 
 
 @app.command("record")

@@ -4,10 +4,11 @@ Tokens live for an hour and are renewed on disk, certificates are too, and an au
 started. So nothing is kept longer than a connection, and what is not there yet is waited for.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from peerwatch.addresses import is_loopback
 
 from agent.errors import ConfigError
 
@@ -63,7 +64,7 @@ class Credentials:
             return
         if self.cert:
             raise ConfigError("--cert needs --ca FILE, the authority of the collector's certificate")
-        if _is_loopback(collector):
+        if is_loopback(collector):
             return
         if self.token:
             raise ConfigError(f"--token would be sent to {collector} unencrypted: give --ca FILE, too")
@@ -109,11 +110,3 @@ def _read(option: str, path: str) -> bytes:
             return file.read(FILE_MAX)
     except OSError as error:
         raise NotReadyError(f"{option} {path}: {error.strerror}") from error
-
-
-def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

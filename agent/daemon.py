@@ -18,7 +18,6 @@ from peerwatch.subjects import Subject
 
 from agent.canary import Canary
 from agent.capture.probes import Mode
-from agent.credentials import Credentials
 from agent.errors import AgentError
 from agent.options import Options
 from agent.runtime import Capture, capture, pod_source, readings
@@ -63,9 +62,7 @@ def _run(options: Options) -> None:
         session=secrets.token_hex(16),
         version=options.version,
         spool=Limits(folder=Path(options.spool), max_bytes=options.spool_bytes, max_age_s=options.spool_age_s),
-        credentials=Credentials(
-            ca=options.ca, token=options.token, cert=options.cert, key=options.key, insecure=options.insecure
-        ),
+        credentials=options.credentials,
     )
     canary = Canary(period_s=options.canary_s) if options.canary_s else None
     with (

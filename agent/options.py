@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from agent.credentials import Credentials
+
 __all__ = ["SPOOL", "Options"]
 
 SPOOL = Path("/var/lib/peerwatch-agent")
@@ -38,6 +40,11 @@ class Options:
     cert: str = ""
     key: str = ""
     insecure: bool = False
+
+    @property
+    def credentials(self) -> Credentials:
+        """How agent and collector are to know each other."""
+        return Credentials(ca=self.ca, token=self.token, cert=self.cert, key=self.key, insecure=self.insecure)
 
     def start(self) -> NoReturn:
         """Become the daemon."""

@@ -5,9 +5,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from peerwatch.addresses import is_loopback
+
 from collector.errors import InputError
 
-__all__ = ["AccessSettings", "is_loopback"]
+__all__ = ["AccessSettings"]
 
 KUBERNETES, CERTIFICATES, ANYONE = "kubernetes", "certificates", "anyone"
 
@@ -17,15 +19,6 @@ _HOST = re.compile(rf"(?:\*\.)?{_NAME}", re.ASCII)
 
 SOCKET_PATH_MAX = 100
 """Characters; the kernel's sockaddr_un ends at 107."""
-
-
-def is_loopback(address: str) -> bool:
-    """Say whether HOST:PORT is reachable from this host only; a name is looked up nowhere."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

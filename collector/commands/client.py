@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
+from peerwatch.addresses import is_loopback
 from peerwatch.v1 import query_pb2_grpc
 from typing_extensions import override
 
-from collector.access.settings import is_loopback
 from collector.errors import InputError, PeerwatchError, UnavailableError
 
 __all__ = ["DEFAULT_SERVER", "TIMEOUT_S", "Server", "asking", "check_address", "connected"]

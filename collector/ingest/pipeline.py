@@ -6,7 +6,6 @@ the names that a batch got when it came: whatever the cluster is by then, detect
 """
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from collector.cluster.watching import ClusterWatch
 from collector.errors import StorageError
 from collector.ingest.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
 from collector.ingest.counters import Counters
+from collector.ingest.notices import Notices
 from collector.records import (
     BaselineEntry,
     Incident,
@@ -38,9 +38,6 @@ from collector.state.sessions import CanaryRecord, Sessions
 __all__ = ["Pipeline", "Received", "StoredBatch"]
 
 LOG = logging.getLogger(__name__)
-
-TELL_S = 60.0
-"""A node that speaks of what is not its own is logged this often, at most; each event is counted."""
 
 NODES_MAX = 10_000
 """Nodes that are known at a time; Kubernetes supports clusters of 5,000."""
@@ -87,7 +84,7 @@ class Pipeline:
         self._watch = watch
         self._late = Late()
         self._late_tried = 0
-        self._told: dict[str, float] = {}  # node: when it was logged last, monotonic seconds; bounded by the nodes there are
+        self._liars = Notices()
         # Taken from detection or made by it, and not yet in the state. Bounded by what detection itself keeps.
         self._replicas: dict[tuple[object, ...], ReplicaRecord] = {}
         self._sightings: dict[tuple[object, ...], SightingRecord] = {}
@@ -189,19 +186,13 @@ class Pipeline:
             return table
         named = self._watch.name(table, hello.node)
         self._counters.add("foreign_pod", named.foreign)
-        if named.foreign:
-            self._tell(hello, named.foreign)
+        if named.foreign and self._liars.due(hello.node):
+            LOG.warning("node %r spoke of containers that are not on it: %d events were refused", hello.node, named.foreign)
         return named.table
 
     def _names(self, hello: ingest_pb2.Hello) -> bool:
         """Say whether the cluster that a node is in is the one that is watched."""
         return self._watch is not None and hello.cluster == self._watch.cluster
-
-    def _tell(self, hello: ingest_pb2.Hello, foreign: int) -> None:
-        now = time.monotonic()
-        if now - self._told.get(hello.node, -TELL_S) >= TELL_S:
-            self._told = {node: told for node, told in self._told.items() if now - told < TELL_S} | {hello.node: now}
-            LOG.warning("node %r spoke of containers that are not on it: %d events were refused", hello.node, foreign)
 
     def _judge_late(self, now: int) -> list[Incident]:
         """Give to detection what has a name by now."""

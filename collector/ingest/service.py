@@ -22,6 +22,7 @@ from typing_extensions import override
 from collector.access import callers
 from collector.ingest.admission import hello_problem
 from collector.ingest.counters import Counters
+from collector.ingest.notices import Notices
 from collector.ingest.patience import Patience
 from collector.ingest.pipeline import Pipeline, Received, StoredBatch
 from collector.records import Incident
@@ -44,9 +45,6 @@ GROUP_BYTES = 16 << 20
 
 ROOM_BYTES = 32 << 20
 """What the batches of one node that wait may hold, bytes on the wire; one batch may always wait. Agents send 100 kB."""
-
-TELL_S = 60.0
-"""A node that says it is another is logged this often, at most; each time is counted."""
 
 HELLO_TIMEOUT_S = 10.0
 """A stream that says nothing for this long is closed."""
@@ -110,7 +108,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._patience = patience
         self._streams_max = streams_max
         self._rooms: dict[str | tuple[str, str], _Room] = {}
-        self._liars: dict[str, float] = {}  # proven node: when it was logged last; bounded by the nodes there are
+        self._liars = Notices()  # of proven nodes
         self._streams: Counter[tuple[str, str]] = Counter()
         # Bounded by what streams may have in flight; the policy is to wait.
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(maxsize=256)
@@ -222,9 +220,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             )
 
     def _tell(self, node: str, what: str) -> None:
-        now = time.monotonic()
-        if now - self._liars.get(node, -TELL_S) >= TELL_S:
-            self._liars = {each: told for each, told in self._liars.items() if now - told < TELL_S} | {node: now}
+        if self._liars.due(node):
             LOG.warning("the agent of node %r was refused: it %s", node, what)
 
     async def _read(

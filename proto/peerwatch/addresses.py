@@ -1,8 +1,8 @@
-"""IP addresses in their two forms: 16 bytes in columns, where IPv4 is IPv4-mapped IPv6, and the text that people read."""
+"""Addresses in their forms: 16 bytes in columns, where IPv4 is IPv4-mapped IPv6, the text that people read, and HOST:PORT."""
 
 import ipaddress
 
-__all__ = ["address_text", "pack_address"]
+__all__ = ["address_text", "is_loopback", "pack_address"]
 
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"
 
@@ -21,3 +21,12 @@ def address_text(packed: bytes) -> str:
     """Return the usual text of 16 bytes; an IPv4-mapped address is written as IPv4."""
     address = ipaddress.IPv6Address(packed)
     return str(address.ipv4_mapped or address)
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether HOST:PORT is reachable from this host only; a name is looked up nowhere."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 from collector_harness import Command
+from peerwatch.addresses import is_loopback
 
-from collector.access.settings import AccessSettings, is_loopback
+from collector.access.settings import AccessSettings
 from collector.commands.client import Server
 from collector.errors import InputError
 
