@@ -94,7 +94,8 @@ class Site:
         if kind == "unary_unary":
             return await call(message, metadata=metadata)
         stream = call(metadata=metadata) if kind == "stream_stream" else call(message, metadata=metadata)
-        if kind == "stream_stream":
+        # Nothing is written to be refused: a write that meets the refusal half-way ends the call as INTERNAL on this side.
+        if kind == "stream_stream" and message:
             await stream.write(message)
         return await stream.read()
 
