@@ -46,7 +46,11 @@ class _Outage:
 
 
 class _BrokenError(Exception):
-    """This connection is of no use any more."""
+    """This connection is of no use any more. `vague`: the collector may have said why, but gRPC has not handed it on."""
+
+    def __init__(self, why: str, *, vague: bool = False) -> None:
+        super().__init__(why)
+        self.vague = vague
 
 
 class _NextSessionError(Exception):
@@ -194,7 +198,7 @@ class Sender:
             try:
                 await self._connect()
             except _BrokenError as broken:
-                self._failed(str(broken), answered=self._connected)
+                self._failed(str(broken), expected=self._connected or broken.vague)
             except _NextSessionError:
                 continue
             finally:
@@ -324,13 +328,14 @@ class Sender:
         if not self._outbox:
             self._settled.set()
 
-    def _failed(self, why: str, *, answered: bool) -> None:
+    def _failed(self, why: str, *, expected: bool) -> None:
         outage = self._outage
         if not outage.failures:
             outage.since = time.monotonic()
         outage.failures += 1
-        # A connection that breaks after it worked is not told, since most are back at once; a second failure is.
-        if not outage.told and (outage.failures > 1 or not answered):
+        # A connection that breaks after it worked is not told, since most are back at once, nor one without a reason, since the
+        # next try will have it; a second failure is.
+        if not outage.told and (outage.failures > 1 or not expected):
             outage.told = True
             _log.warning(
                 "collector %s is not reachable (%s); events are kept (up to %s) and sent when it is back",
@@ -367,6 +372,8 @@ async def _errors() -> AsyncIterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         details = " ".join((error.details() or "no details").split())[:MAX_TEXT]
-        raise _BrokenError(f"{error.code().name}: {details}") from error
+        # A write that meets the end of its call half-way: the client's own error takes the place of the server's status.
+        vague = error.code() is grpc.StatusCode.INTERNAL and "execute_batch" in (error.debug_error_string() or "")
+        raise _BrokenError(f"{error.code().name}: {details}", vague=vague) from error
     except (grpc.aio.UsageError, asyncio.InvalidStateError) as error:  # written to a call that has just ended
-        raise _BrokenError(f"the stream ended: {error}") from error
+        raise _BrokenError(f"the stream ended: {error}", vague=True) from error
