@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from peerwatch.kubernetes.connection import from_pod
-from peerwatch.kubernetes.errors import NoServerError
+from peerwatch.kubernetes import connection
+from peerwatch.kubernetes.connection import from_kubeconfig, from_pod
+from peerwatch.kubernetes.errors import NoServerError, ServerError
 
 from agent.identity import kubernetes
 from agent.identity.index import PodIndex
@@ -93,6 +94,31 @@ def test_pods_come_over_tls_and_a_renewed_token_is_used(server: Server, tmp_path
 
     assert server.tokens[0] == "Bearer first"
     assert len(index) == 1
+
+
+def test_a_renewed_token_is_used_where_a_kubeconfig_names_its_file(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TOKEN_FILE_S", 0.0)
+    monkeypatch.delenv("HTTPS_PROXY")  # this file is for people's machines, where a proxy may be the way
+    url = f"https://127.0.0.1:{server.http.server_port}"
+    where = {"server": url, "certificate-authority": str(tmp_path / "ca.crt")}
+    config = {
+        "clusters": [{"name": "c", "cluster": where}],
+        "users": [{"name": "u", "user": {"tokenFile": "token"}}],  # beside the kubeconfig
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    (tmp_path / "kubeconfig").write_text(json.dumps(config))
+    api = from_kubeconfig(str(tmp_path / "kubeconfig"))
+    api.request("GET", "/api/v1/pods")
+    (tmp_path / "token").write_text("second\n")
+    api.request("GET", "/api/v1/pods")
+    (tmp_path / "token").unlink()
+    with pytest.raises(ServerError, match=r"no credentials: .*token"):
+        api.request("GET", "/api/v1/pods")
+
+    assert server.tokens == ["Bearer first", "Bearer second"]
 
 
 def test_a_server_with_another_authority_is_not_believed(

@@ -201,6 +201,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if response.headers.get(name):
                 self.send_header(name, response.headers[name])
         self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")  # said, since it is done: a request on its way would be lost
         self.end_headers()
         left = fault.after if fault is not None else None
         while left is None or left > 0:

@@ -6,6 +6,7 @@ the ways to log in that they know; it takes 17 MB, so who runs in a pod never im
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 JSON = "application/json"
 
 CONNECT_TIMEOUT_S = 5.0
+
+TOKEN_FILE_S = 60.0
+"""How long a token from a kubeconfig's `tokenFile` is used before the file is read again, as kubectl's own library does."""
 
 MAX_ANSWER = 8 << 20
 """Largest answer that is read, bytes: an object in etcd has 1.5 MiB by default; JSON may double that."""
@@ -173,14 +177,25 @@ def from_kubeconfig(path: str) -> ApiServer:
     except ImportError as error:
         raise NoServerError(f"--kubeconfig {path}: only peerwatch[agent] brings what reads it ({error}): install it") from error
     configuration: Any = Configuration()
-    try:
+
+    def load() -> float:
         load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]  # theirs
+        return time.monotonic()
+
+    try:
+        loaded_at = load()
+        # A plugin's token is renewed when it expires; one from a file has no date, and the library reads it only once.
+        reads_file = b"tokenFile" in Path(path).expanduser().read_bytes()
         pool = RESTClientObject(configuration).pool_manager
     except Exception as error:  # lets through whatever its YAML, TLS and plugin code raises
         raise NoServerError(f"--kubeconfig {path}: {' '.join(str(error).split())[:200]}") from error
 
     def credentials() -> dict[str, str]:
+        nonlocal loaded_at
+        if reads_file and time.monotonic() - loaded_at > TOKEN_FILE_S:
+            loaded_at = load()
         settings = configuration.auth_settings().values()
-        return {each["key"]: each["value"] for each in settings if each["in"] == "header" and each["value"]}
+        # Files end with a line end, which is no part of a token.
+        return {each["key"]: each["value"].strip() for each in settings if each["in"] == "header" and each["value"]}
 
     return ApiServer(configuration.host, pool, credentials)
