@@ -113,7 +113,7 @@ class Archive:
         )
         for batch in batches:
             if batch.num_rows:
-                # The Parquet filter takes names as they are; a workload's KIND/NAME and the rest are decided in one place.
+                # The Parquet filter sees names as they were written; whose an event is by now is decided in one place.
                 yield selection.apply(self._complete(from_arrow(pa.Table.from_batches([batch]))))
 
 
@@ -143,9 +143,9 @@ def _expression(selection: Selection) -> ds.Expression | None:
     time = ds.field("time")
     kind = SCHEMA.field("time").type
     terms = [
-        ds.field(column) == value
+        # A name that was not known when the file was made is empty there: what it is may be known by now.
+        (ds.field(column) == value) | (ds.field(column) == "")
         for column, value in {
-            "cluster": selection.cluster,
             "namespace": selection.namespace,
             "workload": selection.workload.rpartition("/")[2],
             "pod": selection.pod,
@@ -153,6 +153,8 @@ def _expression(selection: Selection) -> ds.Expression | None:
         }.items()
         if value
     ]
+    if selection.cluster:
+        terms.append(ds.field("cluster") == selection.cluster)
     if selection.since:
         terms.append(time >= pa.scalar(selection.since, kind))
     if selection.until:
