@@ -21,6 +21,7 @@ from collector.records import (
     Lock,
     Phase,
     ReplicaRef,
+    Risk,
     Severity,
     WorkloadKey,
     WorkloadSummary,
@@ -110,6 +111,7 @@ def incident_to_proto(incident: Incident) -> incident_pb2.Incident:
         reason=incident.reason,
         loss_in_window=min(incident.loss_in_window, COUNT_MAX),
         approval=approval(incident),
+        risk=_risk_to_proto(incident.risk),
     )
 
 
@@ -143,7 +145,12 @@ def incident_from_proto(message: incident_pb2.Incident) -> Incident:
         techniques=tuple(message.techniques),
         reason=message.reason,
         loss_in_window=message.loss_in_window,
+        risk=Risk(message.risk.rank, tuple(message.risk.reasons)) if message.HasField("risk") else None,
     )
+
+
+def _risk_to_proto(risk: Risk | None) -> incident_pb2.Incident.Risk | None:
+    return None if risk is None else incident_pb2.Incident.Risk(rank=risk.rank, reasons=risk.reasons)
 
 
 def ref_to_proto(key: WorkloadKey) -> query_pb2.WorkloadRef:

@@ -22,6 +22,7 @@ __all__ = [
     "Phase",
     "ReplicaRecord",
     "ReplicaRef",
+    "Risk",
     "Severity",
     "SightingRecord",
     "WorkloadKey",
@@ -248,6 +249,14 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Risk:
+    """How much is at stake where an incident is: an order from 1 to 100, and what raised or lowered it."""
+
+    rank: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """What one cause did in one workload; see `peerwatch.v1.Incident` for the fields."""
 
@@ -267,3 +276,5 @@ class Incident:
     techniques: tuple[str, ...]
     reason: str
     loss_in_window: int
+    risk: Risk | None = None
+    """None: nothing is known of the cluster that it is in."""

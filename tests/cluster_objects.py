@@ -94,6 +94,7 @@ def service(
     created: float = 0,
     claimed: Iterable[str] = (),
     balancers: Iterable[str] = (),
+    kind: str = "ClusterIP",
 ) -> dict[str, Any]:
     """Return a service, a headless one without addresses."""
     return {
@@ -103,7 +104,12 @@ def service(
             "uid": f"svc-{namespace}-{name}",
             "creationTimestamp": text(created),
         },
-        "spec": {"clusterIPs": [*ips] or ["None"], "ports": [dict(each) for each in ports], "externalIPs": [*claimed]},
+        "spec": {
+            "type": kind,
+            "clusterIPs": [*ips] or ["None"],
+            "ports": [dict(each) for each in ports],
+            "externalIPs": [*claimed],
+        },
         "status": {"loadBalancer": {"ingress": [{"ip": each} for each in balancers]}},
     }
 

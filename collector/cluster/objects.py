@@ -13,7 +13,9 @@ from peerwatch.kubernetes.fields import MalformedError, items_of, name_of, objec
 from peerwatch.kubernetes.pods import PodRecord, controller_of, parse_pod
 from peerwatch.kubernetes.workloads import OwnerRef
 
+from collector.cluster.facts import facts_of
 from collector.cluster.history import BLUR
+from collector.risk import Fact
 
 __all__ = [
     "ClusterPod",
@@ -22,15 +24,21 @@ __all__ = [
     "Port",
     "ServiceObject",
     "SliceObject",
+    "identity_of",
     "parse_node",
     "parse_owned",
     "parse_pod_of_cluster",
     "parse_service",
     "parse_slice",
+    "raw_object",
 ]
 
 MOST_PORTS = 256
 """Ports kept of one pod, service or slice; real ones have under 20."""
+
+OUTWARD = frozenset({"LoadBalancer", "NodePort"})
+"""Types of services that lead into the cluster. A load balancer may be for the company's own network only: each cloud says so
+in an annotation of its own, and an intruder's next host is on that network."""
 
 SERVICE_NAME = "kubernetes.io/service-name"
 """The label of an endpoint slice that names its service."""
@@ -52,6 +60,8 @@ class ClusterPod:
     addresses: tuple[bytes, ...]
     """Its own; none if it uses its node's."""
     host_ports: tuple[Port, ...]
+    facts: Fact
+    """What it may do to its node."""
     begin: int
     certain: int
     ended: int
@@ -76,6 +86,8 @@ class ServiceObject:
     node_ports: tuple[int, ...]
     claimed: tuple[bytes, ...]
     """`externalIPs`: whoever may write a service may claim any address, so everything else is believed before these."""
+    outward: str
+    """By what it can be reached from outside of the cluster; empty if it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +132,7 @@ def parse_pod_of_cluster(raw: object) -> ClusterPod:
         MalformedError: it is none.
     """
     record = parse_pod(raw)
-    metadata, spec, status = (object_of(_object(raw), name) for name in ("metadata", "spec", "status"))
+    metadata, spec, status = (object_of(raw_object(raw), name) for name in ("metadata", "spec", "status"))
     hosts = _addresses(status, "hostIPs", "hostIP")
     mine = _addresses(status, "podIPs", "podIP")
     shares = spec.get("hostNetwork") is True
@@ -131,6 +143,7 @@ def parse_pod_of_cluster(raw: object) -> ClusterPod:
         node=name_of(spec, "nodeName"),
         addresses=() if shares else tuple(mine),
         host_ports=tuple((host, port) for host in hosts for port in _host_ports(spec)),
+        facts=facts_of(spec),
         begin=begin or record.pod.created_at,
         certain=certain,
         ended=_ended(status),
@@ -143,8 +156,8 @@ def parse_service(raw: object) -> ServiceObject:
     Raises:
         MalformedError: it is none.
     """
-    key, metadata = _identity(raw)
-    spec, status = object_of(_object(raw), "spec"), object_of(_object(raw), "status")
+    key, metadata = identity_of(raw)
+    spec, status = object_of(raw_object(raw), "spec"), object_of(raw_object(raw), "status")
     ports = items_of(spec, "ports")[:MOST_PORTS]
     ingress = items_of(object_of(status, "loadBalancer"), "ingress")
     balancers = [packed for each in ingress for packed in _packed(text_of(each, "ip"))]
@@ -157,6 +170,7 @@ def parse_service(raw: object) -> ServiceObject:
         balancer_ports=tuple((each, port) for each in balancers for port in _numbers(ports, "port")),
         node_ports=tuple(_numbers(ports, "nodePort")),
         claimed=tuple(_texts(spec, "externalIPs", "")),
+        outward=_outward(spec),
     )
 
 
@@ -166,11 +180,11 @@ def parse_slice(raw: object) -> SliceObject:
     Raises:
         MalformedError: it is none.
     """
-    key, metadata = _identity(raw)
+    key, metadata = identity_of(raw)
     pods: set[str] = set()
     addresses: set[bytes] = set()
     service = name_of(object_of(metadata, "labels"), SERVICE_NAME)
-    for endpoint in items_of(_object(raw), "endpoints") if service else ():
+    for endpoint in items_of(raw_object(raw), "endpoints") if service else ():
         target = object_of(endpoint, "targetRef")
         if target.get("kind") == "Pod":
             pods.add(name_of(target, "uid"))
@@ -183,7 +197,7 @@ def parse_slice(raw: object) -> SliceObject:
         created_at=time_of(metadata, "creationTimestamp"),
         pods=frozenset(pods),
         addresses=frozenset(addresses),
-        ports=tuple(_numbers(items_of(_object(raw), "ports")[:MOST_PORTS], "port")),
+        ports=tuple(_numbers(items_of(raw_object(raw), "ports")[:MOST_PORTS], "port")),
     )
 
 
@@ -193,8 +207,8 @@ def parse_node(raw: object) -> NodeObject:
     Raises:
         MalformedError: it is none.
     """
-    key, metadata = _identity(raw)
-    found = items_of(object_of(_object(raw), "status"), "addresses")
+    key, metadata = identity_of(raw)
+    found = items_of(object_of(raw_object(raw), "status"), "addresses")
     return NodeObject(
         key=key,
         name=name_of(metadata, "name"),
@@ -210,18 +224,28 @@ def parse_owned(raw: object) -> Owned:
     Raises:
         MalformedError: it is none.
     """
-    key, metadata = _identity(raw)
+    key, metadata = identity_of(raw)
     return Owned(key, name_of(metadata, "namespace"), name_of(metadata, "name"), controller_of(metadata))
 
 
-def _object(raw: object) -> Mapping[str, object]:
+def raw_object(raw: object) -> Mapping[str, object]:
+    """Return an object as it came.
+
+    Raises:
+        MalformedError: it is none.
+    """
     if not isinstance(raw, Mapping):
         raise MalformedError("it must be an object")
     return raw
 
 
-def _identity(raw: object) -> tuple[str, Mapping[str, object]]:
-    metadata = object_of(_object(raw), "metadata")
+def identity_of(raw: object) -> tuple[str, Mapping[str, object]]:
+    """Return an object's uid and its metadata.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    metadata = object_of(raw_object(raw), "metadata")
     key = name_of(metadata, "uid")
     if not key:
         raise MalformedError("metadata.uid is missing")
@@ -253,6 +277,13 @@ def _numbers(holders: list[Mapping[str, object]], name: str) -> Iterator[int]:
         port = each.get(name)
         if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 1 << 16:
             yield port
+
+
+def _outward(spec: Mapping[str, object]) -> str:
+    kind = name_of(spec, "type")
+    if kind in OUTWARD:
+        return kind
+    return "externalIPs" if spec.get("externalIPs") else ""
 
 
 def _host_ports(spec: Mapping[str, object]) -> list[int]:

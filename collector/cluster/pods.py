@@ -40,7 +40,7 @@ _Value = TypeVar("_Value", bound=Hashable)
 class KnownPod:
     """One pod. Compared by identity: it stands for itself wherever it is referred to."""
 
-    __slots__ = ("addresses", "containers", "former", "host_ports", "key", "node", "owner", "pod")
+    __slots__ = ("addresses", "containers", "facts", "former", "host_ports", "key", "node", "owner", "pod")
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -52,6 +52,8 @@ class KnownPod:
         self.former: tuple[bytes, ...] = ()
         """Addresses it had before its sandbox was made again."""
         self.host_ports: tuple[Port, ...] = ()
+        self.facts = 0
+        """`risk.Fact` as a number below 256, of which Python keeps one each."""
 
     @property
     def full_pod(self) -> Pod:
@@ -146,6 +148,7 @@ class Pods:
         known.owner = self._share(found.owner)
         known.node = sys.intern(found.node)
         known.addresses, known.host_ports = found.addresses, found.host_ports
+        known.facts = int(found.facts)
         for address in known.addresses:
             self.addresses.hold(address, known, found.begin, certain)
         for port in known.host_ports:

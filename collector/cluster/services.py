@@ -44,6 +44,8 @@ class Services:
         self.claimed: History[bytes, Peer] = History()
         self._services: dict[str, tuple[ServiceObject, Peer]] = {}
         self._by_name: dict[tuple[str, str], ServiceObject] = {}
+        self._outward: dict[str, set[str]] = {}
+        """By namespace the names of those that can be reached from outside."""
 
     def __len__(self) -> int:
         """Return how many services there are."""
@@ -62,6 +64,10 @@ class Services:
         """Return a service by its name."""
         return self._by_name.get((namespace, name))
 
+    def outward(self, namespace: str) -> list[ServiceObject]:
+        """Return the services of a namespace that can be reached from outside of the cluster."""
+        return [self._by_name[namespace, name] for name in self._outward.get(namespace, ())]
+
     def apply(self, service: ServiceObject, now: int) -> None:
         """Add a service or replace what is known of it."""
         before = self._services.get(service.key)
@@ -73,6 +79,10 @@ class Services:
         _change(self.claimed, peer, before[0].claimed if before else (), service.claimed, begin=begin, now=now)
         self._services[service.key] = (service, peer)
         self._by_name[service.namespace, service.name] = service
+        if service.outward:
+            self._outward.setdefault(service.namespace, set()).add(service.name)
+        else:
+            self._not_outward(service)
 
     def delete(self, key: str, time: int, _now: int) -> None:
         """Note that a service is gone since `time`."""
@@ -86,6 +96,13 @@ class Services:
         _change(self.claimed, peer, service.claimed, (), begin=time, now=time)
         if self._by_name.get((service.namespace, service.name)) is service:
             del self._by_name[service.namespace, service.name]
+            self._not_outward(service)
+
+    def _not_outward(self, service: ServiceObject) -> None:
+        names = self._outward.get(service.namespace, set())
+        names.discard(service.name)
+        if not names:
+            self._outward.pop(service.namespace, None)
 
     def expire(self, time: int) -> None:
         """Forget what led to a service only before this time."""
@@ -119,6 +136,10 @@ class Slices:
     def services_of(self, namespace: str, workload: Workload, port: int) -> Iterable[str]:
         """Return the names of the services that lead to this port of a workload's pods."""
         return self._behind.get((namespace, workload, port), ())
+
+    def leads_to(self, namespace: str, service: str, workload: Workload) -> bool:
+        """Say whether a service leads to any port of a workload."""
+        return any(each[1] == workload for each in self._of_service.get((namespace, service), ()))
 
     def apply(self, found: SliceObject, now: int) -> None:
         """Add a slice or replace what is known of it."""

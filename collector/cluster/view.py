@@ -4,6 +4,7 @@ Not thread safe; `watching` fills it under the lock that `naming` reads it under
 """
 
 import enum
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -15,6 +16,8 @@ from collector.cluster.history import BLUR, FOREVER, History, Span
 from collector.cluster.objects import ClusterPod, NodeObject, Owned, ServiceObject
 from collector.cluster.pods import KnownPod, Pods
 from collector.cluster.services import API_SERVER, Services, Slices, service_peer
+from collector.cluster.surroundings import Ingresses, Namespaces
+from collector.risk import Fact, Place
 
 __all__ = ["ClusterView", "Unnamed"]
 
@@ -61,6 +64,8 @@ class ClusterView:
         self.slices = Slices(self._workload_of_uid)
         self.nodes: dict[str, tuple[NodeObject, Peer]] = {}
         self.owners: dict[str, dict[str, Owned]] = {"ReplicaSet": {}, "Job": {}}
+        self.ingresses = Ingresses()
+        self.namespaces = Namespaces()
         self._owned: dict[tuple[str, str, str], Owned] = {}
         self._node_addresses: History[bytes, Peer] = History()
         self._expired_at = 0
@@ -168,6 +173,24 @@ class ClusterView:
         found += [Span(each.begin, each.end, self._peer_of(each.who, port)) for each in pods.ports.spans((address, port))]
         found += [each for each in slices.addresses.spans((address, port)) if each.who is API_SERVER]
         return found
+
+    def place(self, namespace: str, workload: Workload, pods: Iterable[str]) -> Place:
+        """Return what is known of where these pods (by uid) of a workload are."""
+        known = [each for uid in pods if (each := self.pods.of_uid(uid)) is not None]
+        facts = self.namespaces.purpose(namespace)
+        for each in known:
+            facts |= Fact(each.facts)
+        way = self._way_to(namespace, workload)
+        if way:
+            facts |= Fact.REACHED
+        account = next((each.pod.service_account for each in known), "")
+        return Place(facts, way, account)
+
+    def _way_to(self, namespace: str, workload: Workload) -> str:
+        """Return what leads to a workload from outside of the cluster, the first by name of what does."""
+        ways = [(each.name, f"service {each.name}, {each.outward}") for each in self.services.outward(namespace)]
+        ways += [(service, f"ingress {name}") for service, name in self.ingresses.leading(namespace)]
+        return min((text for service, text in ways if self.slices.leads_to(namespace, service, workload)), default="")
 
     def _peer_of(self, known: KnownPod, port: int) -> Peer:
         """Return the service that leads to this port of a pod, else the pod's workload."""

@@ -4,18 +4,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, KeysView
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from peerwatch.columns import EventColumns
 from peerwatch.kubernetes.connection import ApiServer
 from peerwatch.kubernetes.reflector import Reflector, Resource
-from peerwatch.subjects import Subject
+from peerwatch.subjects import Subject, Workload
 
 from collector.cluster import naming
 from collector.cluster.naming import NamedTable
 from collector.cluster.objects import Owned, parse_node, parse_owned, parse_pod_of_cluster, parse_service, parse_slice
+from collector.cluster.rights import Rights
+from collector.cluster.surroundings import parse_ingress, parse_namespace
 from collector.cluster.view import ClusterView, Unnamed
+from collector.records import Incident, Risk
+from collector.risk import Fact, risk_of
 
 __all__ = ["ClusterWatch"]
 
@@ -30,6 +34,8 @@ SLICES = Resource("/apis/discovery.k8s.io/v1/endpointslices", "endpoint slices")
 NODES = Resource("/api/v1/nodes", "nodes")
 REPLICA_SETS = Resource("/apis/apps/v1/replicasets", "replica sets", metadata_only=True)
 JOBS = Resource("/apis/batch/v1/jobs", "jobs", metadata_only=True)
+INGRESSES = Resource("/apis/networking.k8s.io/v1/ingresses", "ingresses")
+NAMESPACES = Resource("/api/v1/namespaces", "namespaces", metadata_only=True)
 
 
 class _HasKey(Protocol):
@@ -66,6 +72,22 @@ class ClusterWatch:
             owned = _Owned(view, kind)
             store = _Store(view.owners[kind], owned.apply, owned.delete, lock, clock)
             self.reflectors += (_follow(server, resource, parse_owned, store),)
+        self._naming = self.reflectors
+        self.reflectors += (
+            _follow(
+                server,
+                INGRESSES,
+                parse_ingress,
+                _Store(view.ingresses, view.ingresses.apply, view.ingresses.delete, lock, clock),
+            ),
+            _follow(
+                server,
+                NAMESPACES,
+                parse_namespace,
+                _Store(view.namespaces, view.namespaces.apply, view.namespaces.delete, lock, clock),
+            ),
+        )
+        self.rights = Rights(server)
 
     @property
     def cluster(self) -> str:
@@ -79,12 +101,12 @@ class ClusterWatch:
 
     @property
     def synced(self) -> bool:
-        """Whether all that there was at the beginning is known."""
-        return all(each.synced.is_set() for each in self.reflectors)
+        """Whether all names that there were at the beginning are known: nobody waits for what only ranks incidents."""
+        return all(each.synced.is_set() for each in self._naming)
 
     def age_s(self) -> float:
         """Return how old the news are: since when the API server has said nothing about one kind of object, seconds."""
-        return max((each.age_s() for each in self.reflectors if not each.watching), default=0.0)
+        return max((each.age_s() for each in self._naming if not each.watching), default=0.0)
 
     def start(self) -> None:
         """Begin; returns at once, also when the server cannot be reached."""
@@ -93,6 +115,7 @@ class ClusterWatch:
 
     def stop(self) -> None:
         """End; the view keeps what it has."""
+        self.rights.stop()
         for each in self.reflectors:
             each.stop(0)
         for each in self.reflectors:
@@ -117,6 +140,28 @@ class ClusterWatch:
                 self._view.subject(node, pod_uid, container_id, final=False) is not Unnamed.UNKNOWN
                 for pod_uid, container_id in refs
             )
+
+    @property
+    def answers(self) -> int:
+        """How many answers about service accounts came: a risk that was not complete may be, when it rose."""
+        return self.rights.version
+
+    def risk(self, incident: Incident) -> tuple[Risk | None, bool]:
+        """Return the risk of an incident as far as it is known, None in another cluster, and whether no more will be known.
+
+        What its service account may is asked for in the background.
+        """
+        where = incident.workload
+        if where.cluster != self.cluster:
+            return None, True
+        workload = Workload(where.kind, where.name)
+        with self._lock:
+            place = self._view.place(where.namespace, workload, (each.uid for each in incident.replicas))
+        if Fact.TOKEN not in place.facts or not place.account:
+            return risk_of(incident.severity, place), True
+        rights = self.rights.of(where.namespace, place.account)
+        facts = place.facts | (rights or Fact(0))
+        return risk_of(incident.severity, replace(place, facts=facts)), rights is not None
 
     def subject(self, node: str, pod_uid: str, container_id: str) -> Subject | None:
         """Return whose container it is, None if this is not known or not that node's."""

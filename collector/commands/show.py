@@ -17,6 +17,7 @@ __all__ = [
     "losses",
     "others",
     "replica_names",
+    "risk",
     "severity",
     "times",
     "workload_name",
@@ -61,6 +62,13 @@ def times(count: int) -> str:
 def severity(value: Severity) -> Cell:
     """Return a severity with its colour."""
     return Cell(value.name, SEVERITY_STYLE[value])
+
+
+def risk(incident: Incident) -> str:
+    """Return what is at stake, and why, what weighs most first; empty where nobody knows."""
+    if incident.risk is None:
+        return ""
+    return f"{incident.risk.rank}" + (f": {_some(incident.risk.reasons, 'reasons')}" if incident.risk.reasons else "")
 
 
 def replica_names(incident: Incident) -> str:

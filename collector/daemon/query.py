@@ -169,7 +169,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
     async def ListIncidents(
         self, request: query_pb2.ListIncidentsRequest, context: "_Context[Any, Any]"
     ) -> query_pb2.ListIncidentsResponse:
-        """List incidents, newest first."""
+        """List incidents, newest first or as the request says."""
         state = self._sources.state
         incidents = await self._in(
             self._sources.readers,
@@ -179,6 +179,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
                 workload=request.workload,
                 at_least=_severity(request.at_least),
                 limit=request.limit,
+                by_risk=request.by_risk,
             ),
         )
         return query_pb2.ListIncidentsResponse(incidents=map(incident_to_proto, incidents))

@@ -24,6 +24,7 @@ from collector.errors import StorageError
 from collector.ingest.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
 from collector.ingest.counters import Counters
 from collector.ingest.notices import Notices
+from collector.ingest.ranks import Ranks
 from collector.records import (
     BaselineEntry,
     Incident,
@@ -89,6 +90,7 @@ class Pipeline:
         self._replicas: dict[tuple[object, ...], ReplicaRecord] = {}
         self._sightings: dict[tuple[object, ...], SightingRecord] = {}
         self._incidents: dict[str, Incident] = {}
+        self._ranks = Ranks(watch)
 
     def recover(self) -> ReadReport:
         """Bring detection to where the last run ended: from the state, then from the journal beyond it."""
@@ -247,12 +249,14 @@ class Pipeline:
             return []
 
     def _note(self, incidents: list[Incident]) -> list[Incident]:
-        self._incidents.update((each.id, each) for each in incidents)
-        return incidents
+        ranked = [self._ranks.rank(each) for each in incidents]
+        self._incidents.update((each.id, each) for each in ranked)
+        return ranked
 
     def tick(self, now: int) -> list[Incident]:
         """Let time pass: release held findings, write the state, close a full segment. Returns new incidents."""
         incidents = self._judge_late(now) + self._note(self._advance(now))
+        self._incidents.update((each.id, each) for each in self._ranks.completed())
         try:
             self.flush()
         except StorageError as error:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from collector.errors import StorageError
 from collector.messages import incident_from_json, incident_to_json
 from collector.records import Action, BehaviourType, Change, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
+from collector.risk import rank_of
 from collector.state import tables
 from collector.state.sessions import NodeRecord, SessionRecord
 
@@ -139,11 +140,18 @@ class State:
                 yield SightingRecord(**values)
 
     def incidents(
-        self, *, namespace: str = "", workload: str = "", at_least: Severity = Severity.INFO, limit: int = 0
+        self,
+        *,
+        namespace: str = "",
+        workload: str = "",
+        at_least: Severity = Severity.INFO,
+        limit: int = 0,
+        by_risk: bool = False,
     ) -> list[Incident]:
-        """Return incidents, newest first; empty values do not filter, `limit` 0 is all."""
+        """Return incidents, newest first, or before that of the highest risk; empty values do not filter, `limit` 0 is all."""
         columns = tables.incidents.c
-        query = select(columns.json).where(columns.severity >= int(at_least)).order_by(columns.time.desc(), columns.id)
+        order = [columns.risk.desc()] if by_risk else []
+        query = select(columns.json).where(columns.severity >= int(at_least)).order_by(*order, columns.time.desc(), columns.id)
         if namespace:
             query = query.where(columns.namespace == namespace)
         if workload:
@@ -293,6 +301,7 @@ def _incident_row(incident: Incident) -> dict[str, Any]:
         "time": incident.time,
         "severity": int(incident.severity),
         "score": incident.score,
+        "risk": rank_of(incident.severity) if incident.risk is None else incident.risk.rank,
         "json": incident_to_json(incident),
     }
 

@@ -57,6 +57,7 @@ incidents = Table(
     _number("time"),
     Column("severity", Integer, nullable=False),
     Column("score", Float, nullable=False),
+    Column("risk", Integer, nullable=False),
     *map(_text, ("cluster", "namespace", "kind", "name")),
     # The whole incident as its JSON line; what stands beside it is for finding it.
     _text("json"),

@@ -290,7 +290,10 @@ def deprived_collectors(release: Release) -> Iterator[tuple[str, str]]:
 def test_without_its_roles_the_collector_names_everything_that_it_may_not(
     release: Release, deprived_collectors: tuple[str, str]
 ) -> None:
-    expected = {f"no {each} from" for each in ("pods", "services", "nodes", "endpoint slices", "replica sets", "jobs")}
+    expected = {
+        f"no {each} from"
+        for each in ("pods", "services", "nodes", "endpoint slices", "replica sets", "jobs", "ingresses", "namespaces")
+    }
     expected.add(f"cannot publish the authority in ConfigMap {NAMESPACE}/peerwatch-ca")
     deadline = time.monotonic() + 60
     words = ""

@@ -25,7 +25,8 @@ CLUSTER = f"viewed-{os.getpid()}"
 NAMESPACE = f"view-{os.getpid()}"
 PINS = Path(f"/sys/fs/bpf/peerwatch-view-{os.getpid()}")
 RULES = [
-    {"apiGroups": [""], "resources": ["pods", "services", "nodes"], "verbs": ["list", "watch"]},
+    {"apiGroups": [""], "resources": ["pods", "services", "nodes", "namespaces"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["ingresses"], "verbs": ["list", "watch"]},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]},
     {"apiGroups": ["apps"], "resources": ["replicasets"], "verbs": ["list", "watch"]},
     {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch"]},

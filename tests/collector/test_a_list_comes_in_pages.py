@@ -133,10 +133,12 @@ def test_a_list_that_breaks_off_takes_nothing_away_and_begins_anew(server: Serve
 
 
 def test_only_metadata_is_asked_for_where_nothing_else_is_used(server: Server) -> None:
-    followed(server, Cluster()).stop()
+    watch = followed(server, Cluster())
+    eventually(lambda: all(each.synced.is_set() for each in watch.reflectors))
+    watch.stop()
 
     slim = {path for path, _, accept in server.asked if "as=PartialObjectMetadata" in accept}
-    assert slim == {"/apis/apps/v1/replicasets", "/apis/batch/v1/jobs"}
+    assert slim == {"/apis/apps/v1/replicasets", "/apis/batch/v1/jobs", "/api/v1/namespaces"}
 
 
 def test_a_request_says_what_went_wrong_and_never_what_was_sent(server: Server) -> None:

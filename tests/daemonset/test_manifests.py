@@ -185,6 +185,8 @@ RIGHTS = {
         ("", "pods"): {"list", "watch"},
         ("", "services"): {"list", "watch"},
         ("", "nodes"): {"list", "watch"},
+        ("", "namespaces"): {"list", "watch"},
+        ("networking.k8s.io", "ingresses"): {"list", "watch"},
         ("discovery.k8s.io", "endpointslices"): {"list", "watch"},
         ("apps", "replicasets"): {"list", "watch"},
         ("batch", "jobs"): {"list", "watch"},

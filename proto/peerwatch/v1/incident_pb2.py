@@ -26,27 +26,29 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from peerwatch.v1 import event_pb2 as peerwatch_dot_v1_dot_event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpeerwatch/v1/incident.proto\x12\x0cpeerwatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18peerwatch/v1/event.proto\"\xa3\t\n\x08Incident\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66irst_event\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08severity\x18\x05 \x01(\x0e\x32\x1f.peerwatch.v1.Incident.Severity\x12\r\n\x05score\x18\x06 \x01(\x01\x12)\n\x04kind\x18\x07 \x01(\x0e\x32\x1b.peerwatch.v1.Incident.Kind\x12\x0f\n\x07\x63luster\x18\x08 \x01(\t\x12\x11\n\tnamespace\x18\t \x01(\t\x12(\n\x08workload\x18\n \x01(\x0b\x32\x16.peerwatch.v1.Workload\x12\x30\n\x08replicas\x18\x0b \x03(\x0b\x32\x1e.peerwatch.v1.Incident.Replica\x12+\n\x05peers\x18\x0c \x01(\x0b\x32\x1c.peerwatch.v1.Incident.Peers\x12\x34\n\nbehaviours\x18\r \x03(\x0b\x32 .peerwatch.v1.Incident.Behaviour\x12\x31\n\x08\x65vidence\x18\x0e \x03(\x0b\x32\x1f.peerwatch.v1.Incident.Evidence\x12\x12\n\ntechniques\x18\x0f \x03(\t\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\x16\n\x0eloss_in_window\x18\x11 \x01(\r\x12\x10\n\x08\x61pproval\x18\x12 \x01(\t\x1a\x36\n\x07Replica\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x1a*\n\x05Peers\x12\x10\n\x08\x63ompared\x18\x01 \x01(\r\x12\x0f\n\x07sharing\x18\x02 \x01(\r\x1a\xb0\x01\n\tBehaviour\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.peerwatch.v1.BehaviourType\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x65xample\x18\x03 \x03(\t\x12\x0f\n\x07seen_on\x18\x04 \x01(\r\x12\n\n\x02of\x18\x05 \x01(\r\x12.\n\nfirst_seen\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x07 \x01(\r\x1a[\n\x08\x45vidence\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x0b\n\x03\x65xe\x18\x04 \x01(\t\"[\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x08\n\x04INFO\x10\x01\x12\x07\n\x03LOW\x10\x02\x12\n\n\x06MEDIUM\x10\x03\x12\x08\n\x04HIGH\x10\x04\x12\x0c\n\x08\x43RITICAL\x10\x05\"|\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rNEW_BEHAVIOUR\x10\x01\x12\x12\n\x0ePEER_DEVIATION\x10\x02\x12\x14\n\x10VOLUME_DEVIATION\x10\x03\x12\x12\n\x0eROLLOUT_CHANGE\x10\x04\x12\r\n\tKNOWN_BAD\x10\x05*F\n\rBehaviourType\x12\x1e\n\x1a\x42\x45HAVIOUR_TYPE_UNSPECIFIED\x10\x00\x12\x08\n\x04\x45XEC\x10\x01\x12\x0b\n\x07\x43ONNECT\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpeerwatch/v1/incident.proto\x12\x0cpeerwatch.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18peerwatch/v1/event.proto\"\xf5\t\n\x08Incident\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\r\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66irst_event\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x08severity\x18\x05 \x01(\x0e\x32\x1f.peerwatch.v1.Incident.Severity\x12\r\n\x05score\x18\x06 \x01(\x01\x12)\n\x04kind\x18\x07 \x01(\x0e\x32\x1b.peerwatch.v1.Incident.Kind\x12\x0f\n\x07\x63luster\x18\x08 \x01(\t\x12\x11\n\tnamespace\x18\t \x01(\t\x12(\n\x08workload\x18\n \x01(\x0b\x32\x16.peerwatch.v1.Workload\x12\x30\n\x08replicas\x18\x0b \x03(\x0b\x32\x1e.peerwatch.v1.Incident.Replica\x12+\n\x05peers\x18\x0c \x01(\x0b\x32\x1c.peerwatch.v1.Incident.Peers\x12\x34\n\nbehaviours\x18\r \x03(\x0b\x32 .peerwatch.v1.Incident.Behaviour\x12\x31\n\x08\x65vidence\x18\x0e \x03(\x0b\x32\x1f.peerwatch.v1.Incident.Evidence\x12\x12\n\ntechniques\x18\x0f \x03(\t\x12\x0e\n\x06reason\x18\x10 \x01(\t\x12\x16\n\x0eloss_in_window\x18\x11 \x01(\r\x12\x10\n\x08\x61pproval\x18\x12 \x01(\t\x12)\n\x04risk\x18\x13 \x01(\x0b\x32\x1b.peerwatch.v1.Incident.Risk\x1a\x36\n\x07Replica\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\tcontainer\x18\x03 \x01(\t\x1a*\n\x05Peers\x12\x10\n\x08\x63ompared\x18\x01 \x01(\r\x12\x0f\n\x07sharing\x18\x02 \x01(\r\x1a\xb0\x01\n\tBehaviour\x12)\n\x04type\x18\x01 \x01(\x0e\x32\x1b.peerwatch.v1.BehaviourType\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0f\n\x07\x65xample\x18\x03 \x03(\t\x12\x0f\n\x07seen_on\x18\x04 \x01(\r\x12\n\n\x02of\x18\x05 \x01(\r\x12.\n\nfirst_seen\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x63ount\x18\x07 \x01(\r\x1a[\n\x08\x45vidence\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pod\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x0b\n\x03\x65xe\x18\x04 \x01(\t\x1a%\n\x04Risk\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"[\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x08\n\x04INFO\x10\x01\x12\x07\n\x03LOW\x10\x02\x12\n\n\x06MEDIUM\x10\x03\x12\x08\n\x04HIGH\x10\x04\x12\x0c\n\x08\x43RITICAL\x10\x05\"|\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n\rNEW_BEHAVIOUR\x10\x01\x12\x12\n\x0ePEER_DEVIATION\x10\x02\x12\x14\n\x10VOLUME_DEVIATION\x10\x03\x12\x12\n\x0eROLLOUT_CHANGE\x10\x04\x12\r\n\tKNOWN_BAD\x10\x05*F\n\rBehaviourType\x12\x1e\n\x1a\x42\x45HAVIOUR_TYPE_UNSPECIFIED\x10\x00\x12\x08\n\x04\x45XEC\x10\x01\x12\x0b\n\x07\x43ONNECT\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'peerwatch.v1.incident_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BEHAVIOURTYPE']._serialized_start=1294
-  _globals['_BEHAVIOURTYPE']._serialized_end=1364
+  _globals['_BEHAVIOURTYPE']._serialized_start=1376
+  _globals['_BEHAVIOURTYPE']._serialized_end=1446
   _globals['_INCIDENT']._serialized_start=105
-  _globals['_INCIDENT']._serialized_end=1292
-  _globals['_INCIDENT_REPLICA']._serialized_start=703
-  _globals['_INCIDENT_REPLICA']._serialized_end=757
-  _globals['_INCIDENT_PEERS']._serialized_start=759
-  _globals['_INCIDENT_PEERS']._serialized_end=801
-  _globals['_INCIDENT_BEHAVIOUR']._serialized_start=804
-  _globals['_INCIDENT_BEHAVIOUR']._serialized_end=980
-  _globals['_INCIDENT_EVIDENCE']._serialized_start=982
-  _globals['_INCIDENT_EVIDENCE']._serialized_end=1073
-  _globals['_INCIDENT_SEVERITY']._serialized_start=1075
-  _globals['_INCIDENT_SEVERITY']._serialized_end=1166
-  _globals['_INCIDENT_KIND']._serialized_start=1168
-  _globals['_INCIDENT_KIND']._serialized_end=1292
+  _globals['_INCIDENT']._serialized_end=1374
+  _globals['_INCIDENT_REPLICA']._serialized_start=746
+  _globals['_INCIDENT_REPLICA']._serialized_end=800
+  _globals['_INCIDENT_PEERS']._serialized_start=802
+  _globals['_INCIDENT_PEERS']._serialized_end=844
+  _globals['_INCIDENT_BEHAVIOUR']._serialized_start=847
+  _globals['_INCIDENT_BEHAVIOUR']._serialized_end=1023
+  _globals['_INCIDENT_EVIDENCE']._serialized_start=1025
+  _globals['_INCIDENT_EVIDENCE']._serialized_end=1116
+  _globals['_INCIDENT_RISK']._serialized_start=1118
+  _globals['_INCIDENT_RISK']._serialized_end=1155
+  _globals['_INCIDENT_SEVERITY']._serialized_start=1157
+  _globals['_INCIDENT_SEVERITY']._serialized_end=1248
+  _globals['_INCIDENT_KIND']._serialized_start=1250
+  _globals['_INCIDENT_KIND']._serialized_end=1374
 # @@protoc_insertion_point(module_scope)

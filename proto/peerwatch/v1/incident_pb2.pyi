@@ -200,6 +200,32 @@ class Incident(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class Risk(_message.Message):
+        """What is at stake where it is, from its severity and from what Kubernetes says of its workload."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        RANK_FIELD_NUMBER: _builtins.int
+        REASONS_FIELD_NUMBER: _builtins.int
+        rank: _builtins.int
+        """1 to 100: an order for people who have several incidents to look at, and no probability."""
+        @_builtins.property
+        def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+            """What raised or lowered it, what weighs most first."""
+
+        def __init__(
+            self,
+            *,
+            rank: _builtins.int = ...,
+            reasons: _abc.Iterable[_builtins.str] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "reasons", b"reasons"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
@@ -218,6 +244,7 @@ class Incident(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     LOSS_IN_WINDOW_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     revision: _builtins.int
     severity: Global___Incident.Severity.ValueType
@@ -252,6 +279,10 @@ class Incident(_message.Message):
     def techniques(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """ATT&CK technique ids."""
 
+    @_builtins.property
+    def risk(self) -> Global___Incident.Risk:
+        """Absent: the collector does not watch the cluster that it is in, as a backtest never does."""
+
     def __init__(
         self,
         *,
@@ -273,10 +304,11 @@ class Incident(_message.Message):
         reason: _builtins.str = ...,
         loss_in_window: _builtins.int = ...,
         approval: _builtins.str = ...,
+        risk: Global___Incident.Risk | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["first_event", b"first_event", "peers", b"peers", "time", b"time", "workload", b"workload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_event", b"first_event", "peers", b"peers", "risk", b"risk", "time", b"time", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "behaviours", b"behaviours", "cluster", b"cluster", "evidence", b"evidence", "first_event", b"first_event", "id", b"id", "kind", b"kind", "loss_in_window", b"loss_in_window", "namespace", b"namespace", "peers", b"peers", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "score", b"score", "severity", b"severity", "techniques", b"techniques", "time", b"time", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "behaviours", b"behaviours", "cluster", b"cluster", "evidence", b"evidence", "first_event", b"first_event", "id", b"id", "kind", b"kind", "loss_in_window", b"loss_in_window", "namespace", b"namespace", "peers", b"peers", "reason", b"reason", "replicas", b"replicas", "revision", b"revision", "risk", b"risk", "score", b"score", "severity", b"severity", "techniques", b"techniques", "time", b"time", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

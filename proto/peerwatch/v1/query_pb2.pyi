@@ -761,12 +761,15 @@ class ListIncidentsRequest(_message.Message):
     WORKLOAD_FIELD_NUMBER: _builtins.int
     AT_LEAST_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    BY_RISK_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """Empty: all."""
     workload: _builtins.str
     at_least: _incident_pb2.Incident.Severity.ValueType
     limit: _builtins.int
     """0: all."""
+    by_risk: _builtins.bool
+    """Those of the highest risk first, then the newest; what has no rank counts by its severity alone."""
     def __init__(
         self,
         *,
@@ -774,10 +777,11 @@ class ListIncidentsRequest(_message.Message):
         workload: _builtins.str = ...,
         at_least: _incident_pb2.Incident.Severity.ValueType = ...,
         limit: _builtins.int = ...,
+        by_risk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "limit", b"limit", "namespace", b"namespace", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "by_risk", b"by_risk", "limit", b"limit", "namespace", b"namespace", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

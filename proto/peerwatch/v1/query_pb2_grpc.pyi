@@ -37,7 +37,7 @@ class QueryServiceStub:
     ListBaselineChanges: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListBaselineChangesRequest, _query_pb2.ListBaselineChangesResponse]
     """What people changed, newest first."""
     ListIncidents: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListIncidentsRequest, _query_pb2.ListIncidentsResponse]
-    """Newest first."""
+    """Newest first, or as the request says."""
     WatchIncidents: _grpc.UnaryStreamMultiCallable[_query_pb2.WatchIncidentsRequest, _query_pb2.WatchIncidentsResponse]
     """Each new incident and each new revision, from the moment of the call on."""
     ReplayEvents: _grpc.UnaryStreamMultiCallable[_query_pb2.ReplayEventsRequest, _query_pb2.ReplayEventsResponse]
@@ -52,7 +52,7 @@ class QueryServiceAsyncStub(QueryServiceStub):
     ListBaselineChanges: _aio.UnaryUnaryMultiCallable[_query_pb2.ListBaselineChangesRequest, _query_pb2.ListBaselineChangesResponse]  # type: ignore[assignment]
     """What people changed, newest first."""
     ListIncidents: _aio.UnaryUnaryMultiCallable[_query_pb2.ListIncidentsRequest, _query_pb2.ListIncidentsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Newest first, or as the request says."""
     WatchIncidents: _aio.UnaryStreamMultiCallable[_query_pb2.WatchIncidentsRequest, _query_pb2.WatchIncidentsResponse]  # type: ignore[assignment]
     """Each new incident and each new revision, from the moment of the call on."""
     ReplayEvents: _aio.UnaryStreamMultiCallable[_query_pb2.ReplayEventsRequest, _query_pb2.ReplayEventsResponse]  # type: ignore[assignment]
@@ -94,7 +94,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.ListIncidentsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.ListIncidentsResponse, _abc.Awaitable[_query_pb2.ListIncidentsResponse]]:
-        """Newest first."""
+        """Newest first, or as the request says."""
 
     @_abc_1.abstractmethod
     def WatchIncidents(
