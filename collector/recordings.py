@@ -100,6 +100,7 @@ def archived(name: str) -> Iterator[EventColumns]:
 
     from collector.archive.decode import from_arrow  # noqa: PLC0415 — as above
     from collector.archive.schema import SCHEMA  # noqa: PLC0415 — as above
+    from collector.archive.unsettled import without_marks  # noqa: PLC0415 — as above
 
     try:
         columns = ds.dataset(name, format="parquet").schema.names
@@ -110,7 +111,7 @@ def archived(name: str) -> Iterator[EventColumns]:
         dataset = ds.dataset(name, schema=SCHEMA, format="parquet")
         for batch in dataset.to_batches(batch_size=_ROWS, batch_readahead=1, use_threads=False):
             if batch.num_rows:
-                yield from_arrow(pa.Table.from_batches([batch]))
+                yield without_marks(from_arrow(pa.Table.from_batches([batch])))
     except pa.ArrowException as error:
         raise RecordingError(f"{name}: damaged Parquet file: {str(error).splitlines()[0]}") from error
     except OSError as error:

@@ -158,8 +158,8 @@ class Cluster:
     def __init__(self, name: str = "test") -> None:
         self.view = ClusterView(name)
 
-    def pod(self, name: str, *, now: float = 1, **said: object) -> None:
-        self.view.apply_pod(parse_pod_of_cluster(pod(name, **said)), at(now))
+    def pod(self, name: str, *, now: float = 1, heard: int | None = None, **said: object) -> None:
+        self.view.apply_pod(parse_pod_of_cluster(pod(name, **said)), at(now), heard)
 
     def service(self, name: str, *, now: float = 1, **said: object) -> None:
         self.view.apply_service(parse_service(service(name, **said)), at(now))

@@ -13,6 +13,8 @@ from collector.analysis import Analysis
 from collector.archive.journal import Journal, ReadReport
 from collector.archive.selection import Selection
 from collector.archive.store import Archive
+from collector.cluster.completing import Completion
+from collector.cluster.history import FOREVER
 from collector.cluster.watching import ClusterWatch
 from collector.ingest.counters import Counters
 from collector.ingest.pipeline import Pipeline, Received
@@ -56,10 +58,12 @@ class Shelf:
         self.path = path
         self.cluster = Cluster()
         self.watch = ClusterWatch(self.cluster.view, ApiServer("http://127.0.0.1:1", None, dict))
+        self.heard = FOREVER  # nobody is asked here: the API server is there until a test says since when it is not
+        self.watch.heard = lambda: self.heard
         self.counters = Counters()
         self.state = State.for_file(path / "state.db")
         self.journal = Journal(path / "journal", after=max(self.state.sealed(), default=0))
-        self.archive = Archive(path / "archive", self.watch.name_later)
+        self.archive = Archive(path / "archive", Completion(self.state, self.watch))
         self.pipeline = Pipeline(
             journal=self.journal, state=self.state, analysis=Analysis(), counters=self.counters, watch=self.watch
         )
@@ -83,6 +87,9 @@ class Shelf:
         self.pipeline.rotate(START)
         for segment in self.pipeline.closed_segments():
             self.pipeline.sealed(segment, self.archive.write(segment, ReadReport()), START)
+
+    def archive_files(self) -> list[str]:
+        return [str(self.path / "archive" / each.path) for each in self.state.files()]
 
     def stored(self, **selected: str) -> list[EventColumns]:
         selection = Selection(**selected)

@@ -26,6 +26,7 @@ from collector.archive.journal import JournalRecord, ReadReport, Segment, read_s
 from collector.archive.schema import SCHEMA
 from collector.archive.selection import Selection
 from collector.archive.timeorder import Source, merge
+from collector.archive.unsettled import without_marks
 from collector.state import ArchiveFile
 
 __all__ = ["Archive", "Snapshot"]
@@ -100,7 +101,7 @@ class Archive:
         sources = [Source(file.min_time, partial(self._read, file, selection)) for file in snapshot.files]
         for file, length in snapshot.segments:
             with file:
-                held = list(selection.filter(map(self._complete, _tables(read_segment(file, ReadReport(), length)))))
+                held = list(selection.filter(map(self._told, _tables(read_segment(file, ReadReport(), length)))))
             if held:
                 table = EventColumns.concatenate(held).sorted_by_time()
                 sources.append(Source(int(table.time[0]), partial(iter, (table,))))
@@ -114,7 +115,10 @@ class Archive:
         for batch in batches:
             if batch.num_rows:
                 # The Parquet filter sees names as they were written; whose an event is by now is decided in one place.
-                yield selection.apply(self._complete(from_arrow(pa.Table.from_batches([batch]))))
+                yield selection.apply(self._told(from_arrow(pa.Table.from_batches([batch]))))
+
+    def _told(self, table: EventColumns) -> EventColumns:
+        return without_marks(self._complete(table))
 
 
 def _partition(hour: int) -> str:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from peerwatch.columns import NANOSECONDS
 
-__all__ = ["BLUR", "FOREVER", "History", "Span"]
+__all__ = ["BLUR", "FOREVER", "History", "Span", "told_from"]
 
 FOREVER = 2**63 - 1
 
@@ -19,6 +19,14 @@ BLUR = NANOSECONDS
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Who = TypeVar("_Who")
+
+
+def told_from(begin: int, certain: int, *, heard: int, now: int) -> int:
+    """Return since when who has something since `begin` to `certain` can be told to have it.
+
+    If nothing was heard from `heard` till `now`, somebody may have had it before of whom nobody will ever hear.
+    """
+    return certain if heard < now and certain > heard else begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,13 @@ class Span(Generic[_Who]):
 class _Holding(Generic[_Who]):
     """One entry of a chain, newest first: as most things have had one holder, there is no list to pay for."""
 
-    __slots__ = ("_blur", "begin", "earlier", "end", "who")
+    __slots__ = ("_blur", "begin", "earlier", "end", "sure", "who")
 
     def __init__(self, begin: int, certain: int, who: _Who, earlier: "_Holding[_Who] | None") -> None:
         self.begin = begin
         self._blur = _blur(certain - begin)
-        self.end = FOREVER
+        self.end = self.sure = FOREVER
+        """It has been lost by `end`, and was not before `sure`."""
         self.who = who
         self.earlier = earlier
 
@@ -72,10 +81,11 @@ class History(Generic[_Key, _Who]):
 
     def hold(self, key: _Key, who: _Who, begin: int, certain: int) -> None:
         """Note that `who` has it since some time from `begin` to `certain`; what is said twice only becomes more exact."""
-        end = FOREVER
+        end = sure = FOREVER
         found = self._find(key, who)
         if found is not None and certain < found.end:
-            begin, certain, end = max(begin, found.begin), min(certain, found.certain), found.end
+            begin, certain = max(begin, found.begin), min(certain, found.certain)
+            end, sure = found.end, found.sure
             if (begin, certain) == (found.begin, found.certain):
                 return
             self._unlink(key, found)
@@ -84,17 +94,21 @@ class History(Generic[_Key, _Who]):
         while here is not None and here.certain > certain:
             after, here = here, here.earlier
         new = _Holding(min(begin, certain), certain, who, here)
-        new.end = end
+        new.end, new.sure = end, sure
         if after is None:
             self._newest[key] = new
         else:
             after.earlier = new
 
-    def end(self, key: _Key, who: _Who, time: int) -> None:
-        """Note that `who` has it no longer since `time`, or since earlier if that was said before."""
+    def end(self, key: _Key, who: _Who, time: int, sure: int | None = None) -> None:
+        """Note that `who` has it no longer since `time`, or since earlier if that was said before.
+
+        With `sure` it is not known when since then it was lost: nobody is named for the time between.
+        """
         found = self._find(key, who)
         if found is not None:
             found.end = min(found.end, time)
+            found.sure = min(found.sure, found.end if sure is None else sure)
 
     def forget(self, key: _Key, who: _Who) -> None:
         """Drop what is known of this holder."""
@@ -116,7 +130,7 @@ class History(Generic[_Key, _Who]):
         until = FOREVER
         here = self._newest.get(key)
         while here is not None:
-            end = min(here.end, until)
+            end = min(here.sure, here.end, until)
             until = min(until, here.begin)
             begin, before = here.begin, here.earlier
             while before is not None:

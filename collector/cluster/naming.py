@@ -4,15 +4,18 @@ Work is per distinct subject and per distinct address and port; per event there 
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from peerwatch.columns import EventColumns, EventKind, Peer
+from peerwatch.columns import PARTS, Accepts, Connects, EventColumns, EventKind, Peer
 from peerwatch.subjects import Container, Pod, Subject
 
-from collector.cluster.view import ClusterView, Unnamed
+from collector.archive.unsettled import UNSETTLED, unsettled
+from collector.cluster.history import FOREVER
+from collector.cluster.view import FIXED, ClusterView, Unnamed
 
-__all__ = ["NamedTable", "bare", "name", "name_later", "unnamed"]
+__all__ = ["NamedTable", "bare", "complete", "name", "name_later", "unnamed"]
 
 U32 = npt.NDArray[np.uint32]
 
@@ -25,10 +28,13 @@ class NamedTable:
     foreign: int
 
 
-def name(view: ClusterView, table: EventColumns, node: str) -> NamedTable:
+def name(view: ClusterView, table: EventColumns, node: str, *, heard: int = FOREVER) -> NamedTable:
     """Return a node's events as the view knows them. What the agent claims beyond ids is not used.
 
     Whose pod is not known keeps the container's id and the pod's uid only, so that nobody learns from it.
+
+    The view is right about addresses for times before `heard`. Since then somebody else may have one: the peer of such an event
+    is marked as unsettled, if the address had a holder or the event waits for its own name anyway.
     """
     found = [_named(view, subject, node) for subject in table.subjects]
     mine = np.array([each is not Unnamed.FOREIGN for each in found], bool)
@@ -40,18 +46,26 @@ def name(view: ClusterView, table: EventColumns, node: str) -> NamedTable:
     table = replace(table, subjects=subjects)
     if foreign:
         table = table.take(np.flatnonzero(keep))
-    return NamedTable(_with_peers(view, table), foreign)
+    return NamedTable(_with_peers(view, table, heard), foreign)
 
 
-def name_later(view: ClusterView, table: EventColumns) -> EventColumns:
-    """Return the same events, with the names that were missing as far as they are known by now."""
+def name_later(view: ClusterView, table: EventColumns, *, heard: int = FOREVER) -> EventColumns:
+    """Return the same events, with the names that were missing as far as they are known by now; the same table if none is."""
     subjects = list(table.subjects)
     for at, subject in enumerate(subjects):
         if unnamed(subject) and subject.cluster == view.cluster:
             found = view.subject(subject.node, subject.pod.uid, subject.container.id, final=True)
             if isinstance(found, Subject):
                 subjects[at] = found
-    return table if subjects == list(table.subjects) else replace(table, subjects=subjects)
+    if subjects != list(table.subjects):
+        table = replace(table, subjects=subjects)
+    return _settled(view, table, heard)
+
+
+def complete(table: EventColumns) -> npt.NDArray[np.bool_]:
+    """Say of each event whether its names will stay as they are."""
+    named = np.array([not unnamed(subject) for subject in table.subjects], bool)
+    return named[table.subject] & ~unsettled(table) if len(table) else np.zeros(0, bool)
 
 
 def unnamed(subject: Subject) -> bool:
@@ -70,25 +84,59 @@ def _named(view: ClusterView, subject: Subject, node: str) -> Subject | Unnamed:
     return view.subject(node, subject.pod.uid, subject.container.id, final=True)
 
 
-def _with_peers(view: ClusterView, table: EventColumns) -> EventColumns:
+def _with_peers(view: ClusterView, table: EventColumns, heard: int) -> EventColumns:
     """Return the table with what the other sides were. Whoever the agent says they were is forgotten."""
     peers: dict[Peer, int] = {}
-    connects, accepts = table.connects, table.accepts
-    to = _peers(view, connects.address, connects.port, table.time[table.rows_of(EventKind.CONNECT)], peers)
+    waits = np.array([unnamed(subject) for subject in table.subjects], bool)
+    parts: dict[str, Any] = {}
+    for kind, part in _sockets(table):
+        rows = table.rows_of(kind)
+        asked = _Asked(part.address, _ports(kind, part), table.time[rows], waits[table.subject[rows]])
+        parts[PARTS[kind].name] = replace(part, peer=_peers(view, asked, peers, heard))
+    return replace(table, peers=list(peers), **parts)
+
+
+def _settled(view: ClusterView, table: EventColumns, heard: int) -> EventColumns:
+    """Return the table with the peers of those events that were before `heard`: by now it is known what became of addresses."""
+    ready = unsettled(table)
+    ready &= table.time < heard
+    if not bool(ready.any()):
+        return table
+    found: dict[Peer, int] = {}
+    parts: dict[str, Any] = {}
+    for kind, part in _sockets(table):
+        rows = table.rows_of(kind)
+        own = ready[rows]
+        asked = _Asked(part.address[own], _ports(kind, part)[own], table.time[rows][own], np.zeros(int(own.sum()), bool))
+        numbers = _peers(view, asked, found, heard)
+        peer = part.peer.copy()
+        peer[own] = np.where(numbers > 0, numbers + len(table.peers), 0)
+        parts[PARTS[kind].name] = replace(part, peer=peer)
+    return replace(table, peers=[*table.peers, *found], **parts)
+
+
+def _sockets(table: EventColumns) -> list[tuple[EventKind, Connects | Accepts]]:
+    return [(EventKind.CONNECT, table.connects), (EventKind.ACCEPT, table.accepts)]
+
+
+def _ports(kind: EventKind, part: Connects | Accepts) -> npt.NDArray[np.uint16]:
     # The port of an accept is this side's; the other's was chosen by its kernel and says nothing.
-    nothing = np.zeros(len(accepts), np.uint16)
-    come_from = _peers(view, accepts.address, nothing, table.time[table.rows_of(EventKind.ACCEPT)], peers)
-    return replace(table, connects=replace(connects, peer=to), accepts=replace(accepts, peer=come_from), peers=list(peers))
+    return part.port if kind is EventKind.CONNECT else np.zeros(len(part), np.uint16)
 
 
-def _peers(
-    view: ClusterView,
-    address: npt.NDArray[np.uint8],
-    port: npt.NDArray[np.uint16],
-    time: npt.NDArray[np.int64],
-    peers: dict[Peer, int],
-) -> U32:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Whose these addresses were at these times, a row each; `waits`: the event waits for another name anyway."""
+
+    address: npt.NDArray[np.uint8]
+    port: npt.NDArray[np.uint16]
+    time: npt.NDArray[np.int64]
+    waits: npt.NDArray[np.bool_]
+
+
+def _peers(view: ClusterView, asked: _Asked, peers: dict[Peer, int], heard: int) -> U32:
     """Return for each row the number of its peer, 0 for nobody, n for the n-th of `peers`, to which new ones come."""
+    address, port, time = asked.address, asked.port, asked.time
     numbers = np.zeros(len(address), np.uint32)
     if not len(address):
         return numbers
@@ -98,8 +146,12 @@ def _peers(
     ends = np.cumsum(np.bincount(code, minlength=len(first)))
     for at, row in enumerate(first.tolist()):
         rows = order[ends[at - 1] if at else 0 : ends[at]]
-        for span in view.spans(address[row].tobytes(), int(port[row])):
+        packed = address[row].tobytes()
+        for span in view.spans(packed, int(port[row])):
             inside = rows[(time[rows] >= span.begin) & (time[rows] < span.end)]
             if len(inside):
                 numbers[inside] = peers.setdefault(span.who, len(peers)) + 1
+        doubtful = rows[(time[rows] >= heard) & ((numbers[rows] > 0) | asked.waits[rows])]
+        if len(doubtful) and packed not in FIXED:
+            numbers[doubtful] = peers.setdefault(UNSETTLED, len(peers)) + 1
     return numbers

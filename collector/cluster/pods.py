@@ -14,7 +14,7 @@ from peerwatch.addresses import address_text
 from peerwatch.columns import NANOSECONDS
 from peerwatch.subjects import Container, Pod, Workload
 
-from collector.cluster.history import History
+from collector.cluster.history import History, told_from
 from collector.cluster.objects import ClusterPod, Port
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ class Pods:
         """Return the pod that has or had this container."""
         return self._by_container.get(container_id)
 
-    def apply(self, found: ClusterPod, now: int) -> None:
-        """Add a pod or replace what is known of it."""
+    def apply(self, found: ClusterPod, now: int, heard: int | None = None) -> None:
+        """Add a pod or replace what is known of it, which was so until `heard` for sure: until now, if it is not given."""
         self.expire(now)
         back = self._deleted.pop(found.record.key, None)  # a list can bring back what a late deletion took
         known = self._pods.get(found.record.key) or (back[1] if back is not None else KnownPod(found.record.key))
         self._unlink(known)
-        self._take(known, found, now)
+        self._take(known, found, now, now if heard is None else heard)
         self._pods[known.key] = known
         self._by_uid[known.pod.uid] = known
         for container in known.containers:
@@ -115,12 +115,12 @@ class Pods:
         self.version += 1
 
     def delete(self, key: str, time: int, now: int) -> None:
-        """Note that a pod is gone since `time`."""
+        """Note that a pod is gone since `time` or a later time that is not known."""
         self.expire(now)
         known = self._pods.pop(key, None)
         if known is None:
             return
-        self._end(known, time)
+        self._end(known, now, time)
         self._deleted[key] = (now + self._deleted_for_ns, known)
         if len(self._deleted) > self._deleted_max:
             self._forget(self._deleted.popitem(last=False)[1][1])
@@ -135,13 +135,13 @@ class Pods:
             del self._deleted[key]
             self._forget(known)
 
-    def _take(self, known: KnownPod, found: ClusterPod, now: int) -> None:
+    def _take(self, known: KnownPod, found: ClusterPod, now: int, heard: int) -> None:
         certain = min(found.certain or now, now)
         if known.addresses and known.addresses != found.addresses:
             # Its sandbox was made again: when its containers began may still be said of the former ones.
             certain = now
             for address in set(known.addresses).difference(found.addresses):
-                self.addresses.end(address, known, now)
+                self.addresses.end(address, known, now, heard)
                 known.former = (*known.former, address)[-EARLIER_MAX:]
         known.containers = tuple(self._merged(known, found))
         known.pod = self._pod(found.record.pod, known.key, own_address=bool(found.addresses))
@@ -149,12 +149,13 @@ class Pods:
         known.node = sys.intern(found.node)
         known.addresses, known.host_ports = found.addresses, found.host_ports
         known.facts = int(found.facts)
+        begin = told_from(found.begin, certain, heard=heard, now=now)
         for address in known.addresses:
-            self.addresses.hold(address, known, found.begin, certain)
+            self.addresses.hold(address, known, begin, certain)
         for port in known.host_ports:
-            self.ports.hold(port, known, found.begin, certain)
+            self.ports.hold(port, known, begin, certain)
         if found.ended:
-            self._end(known, found.ended)
+            self._end(known, found.ended, found.ended)
 
     def _merged(self, known: KnownPod, found: ClusterPod) -> Iterator[Container]:
         current = {each.id: each for each in found.record.containers}
@@ -166,11 +167,11 @@ class Pods:
                 current[each.id] = each
         yield from (self._container(each) for each in current.values())
 
-    def _end(self, known: KnownPod, time: int) -> None:
+    def _end(self, known: KnownPod, time: int, sure: int) -> None:
         for address in known.addresses:
-            self.addresses.end(address, known, time)
+            self.addresses.end(address, known, time, sure)
         for port in known.host_ports:
-            self.ports.end(port, known, time)
+            self.ports.end(port, known, time, sure)
 
     def _unlink(self, known: KnownPod) -> None:
         # A static pod's mirror that was made again has taken over uid and containers: what belongs to it stays.

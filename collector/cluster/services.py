@@ -5,13 +5,13 @@ second on, and no endpoint that comes and goes makes a known destination a new o
 """
 
 from collections.abc import Callable, Hashable, Iterable, KeysView
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from peerwatch.columns import Peer
 from peerwatch.subjects import Workload
 
-from collector.cluster.history import BLUR, History
+from collector.cluster.history import BLUR, History, told_from
 from collector.cluster.objects import Port, ServiceObject, SliceObject
 
 __all__ = ["API_SERVER", "Services", "Slices", "service_peer"]
@@ -68,15 +68,15 @@ class Services:
         """Return the services of a namespace that can be reached from outside of the cluster."""
         return [self._by_name[namespace, name] for name in self._outward.get(namespace, ())]
 
-    def apply(self, service: ServiceObject, now: int) -> None:
-        """Add a service or replace what is known of it."""
+    def apply(self, service: ServiceObject, now: int, heard: int | None = None) -> None:
+        """Add a service or replace what is known of it, which was so until `heard` for sure: until now, if it is not given."""
         before = self._services.get(service.key)
         peer = service_peer(service.namespace, service.name) if before is None else before[1]
-        begin = now if before else service.created_at
-        _change(self.addresses, peer, before[0].addresses if before else (), service.addresses, begin=begin, now=now)
-        _change(self.ports, peer, before[0].balancer_ports if before else (), service.balancer_ports, begin=begin, now=now)
-        _change(self.node_ports, peer, before[0].node_ports if before else (), service.node_ports, begin=begin, now=now)
-        _change(self.claimed, peer, before[0].claimed if before else (), service.claimed, begin=begin, now=now)
+        when = _When(now if heard is None else heard, now if before else service.created_at, now)
+        _change(self.addresses, peer, before[0].addresses if before else (), service.addresses, when)
+        _change(self.ports, peer, before[0].balancer_ports if before else (), service.balancer_ports, when)
+        _change(self.node_ports, peer, before[0].node_ports if before else (), service.node_ports, when)
+        _change(self.claimed, peer, before[0].claimed if before else (), service.claimed, when)
         self._services[service.key] = (service, peer)
         self._by_name[service.namespace, service.name] = service
         if service.outward:
@@ -84,16 +84,17 @@ class Services:
         else:
             self._not_outward(service)
 
-    def delete(self, key: str, time: int, _now: int) -> None:
-        """Note that a service is gone since `time`."""
+    def delete(self, key: str, time: int, now: int) -> None:
+        """Note that a service is gone since `time` or a later time that is not known."""
         before = self._services.pop(key, None)
         if before is None:
             return
         service, peer = before
-        _change(self.addresses, peer, service.addresses, (), begin=time, now=time)
-        _change(self.ports, peer, service.balancer_ports, (), begin=time, now=time)
-        _change(self.node_ports, peer, service.node_ports, (), begin=time, now=time)
-        _change(self.claimed, peer, service.claimed, (), begin=time, now=time)
+        when = _When(time, now, now)
+        _change(self.addresses, peer, service.addresses, (), when)
+        _change(self.ports, peer, service.balancer_ports, (), when)
+        _change(self.node_ports, peer, service.node_ports, (), when)
+        _change(self.claimed, peer, service.claimed, (), when)
         if self._by_name.get((service.namespace, service.name)) is service:
             del self._by_name[service.namespace, service.name]
             self._not_outward(service)
@@ -141,24 +142,28 @@ class Slices:
         """Say whether a service leads to any port of a workload."""
         return any(each[1] == workload for each in self._of_service.get((namespace, service), ()))
 
-    def apply(self, found: SliceObject, now: int) -> None:
-        """Add a slice or replace what is known of it."""
+    def apply(self, found: SliceObject, now: int, heard: int | None = None) -> None:
+        """Add a slice or replace what is known of it, which was so until `heard` for sure: until now, if it is not given."""
         before = self._slices.get(found.key)
         peer = service_peer(found.namespace, found.service) if before is None else before[1]
         held = [(address, port) for address in before[0].addresses for port in before[0].ports] if before else []
         wanted = [(address, port) for address in found.addresses for port in found.ports]
-        _change(self.addresses, peer, held, wanted, begin=now if before else found.created_at, now=now)
+        when = _When(now if heard is None else heard, now if before else found.created_at, now)
+        _change(self.addresses, peer, held, wanted, when)
         # Which pods it names is not kept: uids would be a tenth of what the view weighs.
         self._slices[found.key] = (replace(found, pods=frozenset()), peer)
         for uid in found.pods:
             self._join(uid, found.namespace, found.service, found.ports)
 
-    def delete(self, key: str, time: int, _now: int) -> None:
-        """Note that a slice is gone since `time`. What its service leads to stays known until the service is gone."""
+    def delete(self, key: str, time: int, now: int) -> None:
+        """Note that a slice is gone since `time` or a later time that is not known.
+
+        What its service leads to stays known until the service is gone.
+        """
         before = self._slices.pop(key, None)
         if before is not None:
             held = [(address, port) for address in before[0].addresses for port in before[0].ports]
-            _change(self.addresses, before[1], held, (), begin=time, now=time)
+            _change(self.addresses, before[1], held, (), _When(time, now, now))
 
     def pod_known(self, uid: str) -> None:
         """Take note that a pod has become known that a slice may have named before."""
@@ -186,11 +191,20 @@ class Slices:
             self._of_service.setdefault((namespace, service), set()).add(behind)
 
 
-def _change(
-    history: History[_Key, Peer], peer: Peer, before: Iterable[_Key], after: Iterable[_Key], *, begin: int, now: int
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _When:
+    """When something changed: what is not there any more was until `heard` for sure, what is new began at `begun`."""
+
+    heard: int
+    begun: int
+    now: int
+
+
+def _change(history: History[_Key, Peer], peer: Peer, before: Iterable[_Key], after: Iterable[_Key], when: _When) -> None:
     before, after = set(before), set(after)
     for key in before - after:
-        history.end(key, peer, now)
+        history.end(key, peer, when.now, when.heard)
+    certain = min(when.begun + BLUR, when.now)
+    begin = told_from(when.begun, certain, heard=when.heard, now=when.now)
     for key in after - before:
-        history.hold(key, peer, begin, min(begin + BLUR, now))
+        history.hold(key, peer, begin, certain)

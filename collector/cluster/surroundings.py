@@ -113,7 +113,7 @@ class Ingresses:
         for service, names in self._leading.get(namespace, {}).items():
             yield service, min(names)
 
-    def apply(self, ingress: IngressObject, now: int) -> None:
+    def apply(self, ingress: IngressObject, now: int, _heard: int | None = None) -> None:
         """Add an ingress or replace what is known of it."""
         self.delete(ingress.key, now, now)
         self._ingresses[ingress.key] = ingress
@@ -151,7 +151,7 @@ class Namespaces:
         found = self._by_name.get(name)
         return Fact(0) if found is None else found.purpose
 
-    def apply(self, namespace: NamespaceObject, _now: int) -> None:
+    def apply(self, namespace: NamespaceObject, _now: int, _heard: int | None = None) -> None:
         """Add a namespace or replace what is known of it."""
         self._namespaces[namespace.key] = self._by_name[namespace.name] = namespace
 

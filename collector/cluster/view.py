@@ -6,20 +6,20 @@ Not thread safe; `watching` fills it under the lock that `naming` reads it under
 import enum
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from peerwatch.addresses import pack_address
 from peerwatch.columns import NANOSECONDS, Peer
 from peerwatch.subjects import Container, Pod, Subject, Workload
 
-from collector.cluster.history import BLUR, FOREVER, History, Span
+from collector.cluster.history import BLUR, FOREVER, History, Span, told_from
 from collector.cluster.objects import ClusterPod, NodeObject, Owned, ServiceObject
 from collector.cluster.pods import KnownPod, Pods
 from collector.cluster.services import API_SERVER, Services, Slices, service_peer
 from collector.cluster.surroundings import Ingresses, Namespaces
 from collector.risk import Fact, Place
 
-__all__ = ["ClusterView", "Unnamed"]
+__all__ = ["FIXED", "ClusterView", "Unnamed"]
 
 METADATA = Peer("", Workload("metadata-service", "metadata-service"))
 """Where a cloud keeps credentials for its machines and pods: who asks it matters, whatever cloud it is."""
@@ -27,7 +27,7 @@ METADATA = Peer("", Workload("metadata-service", "metadata-service"))
 DNS = Peer("kube-system", Workload("Service", "kube-dns"))
 """The name that the cluster's DNS has by convention; a cache on the node answers for it."""
 
-FIXED = {
+FIXED: Final = {
     pack_address("169.254.169.254"): METADATA,
     pack_address("fd00:ec2::254"): METADATA,
     pack_address("169.254.170.2"): METADATA,  # EKS, ECS: credentials of tasks
@@ -35,6 +35,7 @@ FIXED = {
     pack_address("fd00:ec2::23"): METADATA,
     pack_address("169.254.20.10"): DNS,  # NodeLocal DNSCache, by default
 }
+"""Addresses that are what they are, in every cluster and at every time."""
 
 ENDED_FOR_NS = 3600 * NANOSECONDS
 """How long it is known what an address was that leads to no service or node any more."""
@@ -75,9 +76,9 @@ class ClusterView:
         """How many changes of pods there were."""
         return self.pods.version
 
-    def apply_pod(self, found: ClusterPod, now: int) -> None:
-        """Add a pod or replace what is known of it."""
-        self.pods.apply(found, now)
+    def apply_pod(self, found: ClusterPod, now: int, heard: int | None = None) -> None:
+        """Add a pod or replace what is known of it, which was so until `heard` for sure: until now, if it is not given."""
+        self.pods.apply(found, now, heard)
         self.slices.pod_known(found.record.key)
 
     def delete_pod(self, key: str, time: int, now: int) -> None:
@@ -88,9 +89,9 @@ class ClusterView:
         self.pods.delete(key, time, now)
         self._expire(now)
 
-    def apply_service(self, service: ServiceObject, now: int) -> None:
-        """Add a service or replace what is known of it."""
-        self.services.apply(service, now)
+    def apply_service(self, service: ServiceObject, now: int, heard: int | None = None) -> None:
+        """Add a service or replace what is known of it; see `apply_pod`."""
+        self.services.apply(service, now, heard)
 
     def delete_service(self, key: str, time: int, now: int) -> None:
         """Note that a service is gone since `time`."""
@@ -99,15 +100,18 @@ class ClusterView:
         if service is not None and self.services.named(service.namespace, service.name) is None:
             self.slices.service_gone(service.namespace, service.name)
 
-    def apply_node(self, node: NodeObject, now: int) -> None:
-        """Add a node or replace what is known of it."""
+    def apply_node(self, node: NodeObject, now: int, heard: int | None = None) -> None:
+        """Add a node or replace what is known of it; see `apply_pod`."""
+        heard = now if heard is None else heard
         before = self.nodes.get(node.key)
         peer = Peer("", Workload("Node", node.name)) if before is None else before[1]
         held = before[0].addresses if before is not None else ()
         for address in set(held).difference(node.addresses):
-            self._node_addresses.end(address, peer, now)
+            self._node_addresses.end(address, peer, now, heard)
+        certain = now if before is not None else node.created_at + BLUR
+        begin = told_from(node.created_at, certain, heard=heard, now=now)
         for address in set(node.addresses).difference(held):
-            self._node_addresses.hold(address, peer, node.created_at, now if before is not None else node.created_at + BLUR)
+            self._node_addresses.hold(address, peer, begin, certain)
         self.nodes[node.key] = (node, peer)
 
     def delete_node(self, key: str, time: int, now: int) -> None:
@@ -115,7 +119,7 @@ class ClusterView:
         before = self.nodes.pop(key, None)
         if before is not None:
             for address in before[0].addresses:
-                self._node_addresses.end(address, before[1], time)
+                self._node_addresses.end(address, before[1], now, time)
         self._expire(now)
 
     def apply_owned(self, kind: str, owned: Owned) -> None:

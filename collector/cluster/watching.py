@@ -1,18 +1,21 @@
 """Keeps the view equal to the API server, from one thread for each kind of object, and lends it to those who ask."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, KeysView
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from peerwatch.columns import EventColumns
+from peerwatch.columns import NANOSECONDS, EventColumns
 from peerwatch.kubernetes.connection import ApiServer
 from peerwatch.kubernetes.reflector import Reflector, Resource
 from peerwatch.subjects import Subject, Workload
 
+from collector.archive.unsettled import UNSETTLED
 from collector.cluster import naming
+from collector.cluster.history import FOREVER
 from collector.cluster.naming import NamedTable
 from collector.cluster.objects import Owned, parse_node, parse_owned, parse_pod_of_cluster, parse_service, parse_slice
 from collector.cluster.rights import Rights
@@ -27,6 +30,9 @@ LOG = logging.getLogger(__name__)
 
 AT_ONCE = 100
 """Objects of a list that are taken in before whoever else wants the view gets it: a few milliseconds."""
+
+OF_ADDRESSES = 4
+"""Reflectors that say who has an address. ReplicaSets and jobs say what a workload is called, and they change nothing later."""
 
 PODS = Resource("/api/v1/pods", "pods")
 SERVICES = Resource("/api/v1/services", "services")
@@ -53,13 +59,16 @@ class _Keyed(Protocol):
 class ClusterWatch:
     """A view that follows the API server. All methods are safe from any thread.
 
-    A server that is gone changes nothing but freshness: what was known stays, and is told as of then.
+    A server that is gone changes nothing but freshness: what was known stays, and of what happens meanwhile only that is told
+    that cannot have become wrong.
     """
 
     def __init__(self, view: ClusterView, server: ApiServer, *, clock: Callable[[], int] = time.time_ns) -> None:
         """`view` belongs to this watch once it is started; `clock` gives nanoseconds since 1970."""
         self._lock = lock = threading.Lock()
         self._view = view
+        self._clock = clock
+        # Those of `OF_ADDRESSES` first.
         self.reflectors: tuple[Reflector[Any], ...] = (
             _follow(server, PODS, parse_pod_of_cluster, _Store(view.pods, view.apply_pod, view.delete_pod, lock, clock)),
             _follow(
@@ -108,6 +117,12 @@ class ClusterWatch:
         """Return how old the news are: since when the API server has said nothing about one kind of object, seconds."""
         return max((each.age_s() for each in self._naming if not each.watching), default=0.0)
 
+    def heard(self) -> int:
+        """Return until when the view is right about addresses; for ever as long as the API server is heard."""
+        behind = max(each.behind_s() for each in self.reflectors[:OF_ADDRESSES])
+        # Whole seconds, so that it stays the same while nothing is heard.
+        return _ago(self._clock(), behind) // NANOSECONDS * NANOSECONDS if behind else FOREVER
+
     def start(self) -> None:
         """Begin; returns at once, also when the server cannot be reached."""
         for each in self.reflectors:
@@ -124,14 +139,14 @@ class ClusterWatch:
     def name(self, table: EventColumns, node: str) -> NamedTable:
         """Return a node's events with the view's names; see `naming.name`."""
         with self._lock:
-            return naming.name(self._view, table, node)
+            return naming.name(self._view, table, node, heard=self.heard())
 
     def name_later(self, table: EventColumns) -> EventColumns:
         """Return events with the names that were missing; see `naming.name_later`."""
-        if not any(map(naming.unnamed, table.subjects)):
+        if UNSETTLED not in table.peers and not any(map(naming.unnamed, table.subjects)):
             return table
         with self._lock:
-            return naming.name_later(self._view, table)
+            return naming.name_later(self._view, table, heard=self.heard())
 
     def knows(self, node: str, refs: Iterable[tuple[str, str]]) -> bool:
         """Say whether waiting would change nothing for these pairs of pod uid and container id that a node speaks of."""
@@ -174,7 +189,7 @@ def _follow(
     server: ApiServer, resource: Resource, parse: Callable[[object], _Item], store: "_Store[_Item]"
 ) -> Reflector[_Item]:
     reflector = Reflector(server, resource, store, parse)
-    store.age_s = reflector.age_s
+    store.behind_s = reflector.behind_s
     return reflector
 
 
@@ -185,7 +200,7 @@ class _Owned:
     view: ClusterView
     kind: str
 
-    def apply(self, owned: Owned, _now: int) -> None:
+    def apply(self, owned: Owned, _now: int, _heard: int) -> None:
         self.view.apply_owned(self.kind, owned)
 
     def delete(self, key: str, _time: int, _now: int) -> None:
@@ -198,12 +213,12 @@ class _Store(Generic[_Item]):
     def __init__(
         self,
         held: _Keyed,
-        apply: Callable[[_Item, int], None],
+        apply: Callable[[_Item, int, int], None],
         delete: Callable[[str, int, int], None],
         lock: threading.Lock,
         clock: Callable[[], int],
     ) -> None:
-        self.age_s: Callable[[], float] = lambda: 0.0
+        self.behind_s: Callable[[], float] = lambda: 0.0
         self._held = held
         self._apply = apply
         self._delete = delete
@@ -215,7 +230,6 @@ class _Store(Generic[_Item]):
 
     def replace(self, items: Iterable[_Item]) -> None:
         """Make these all there are. What is gone was there when the server was last heard, and is not known later than that."""
-        heard = self._clock() - int(self.age_s() * 1e9)
         found: set[str] = set()
         some: list[_Item] = []
         for item in items:
@@ -226,20 +240,27 @@ class _Store(Generic[_Item]):
         found |= self._apply_all(some)
         with self._lock:
             for key in self._held.keys() - found:
-                self._delete(key, heard, self._clock())
+                self._delete(key, self._heard(), self._clock())
 
     def _apply_all(self, items: list[_Item]) -> set[str]:
         with self._lock:
-            now = self._clock()
+            now, heard = self._clock(), self._heard()
             for item in items:
-                self._apply(item, now)
+                self._apply(item, now, heard)
         return {item.key for item in items}
 
     def apply(self, item: _Item) -> None:
         with self._lock:
-            self._apply(item, self._clock())
+            self._apply(item, self._clock(), self._heard())
 
     def delete(self, key: str) -> None:
         with self._lock:
-            now = self._clock()
-            self._delete(key, now, now)
+            self._delete(key, self._heard(), self._clock())
+
+    def _heard(self) -> int:
+        """Return until when what is known was so: until now, or until what has been missed."""
+        return _ago(self._clock(), self.behind_s())
+
+
+def _ago(now: int, seconds: float) -> int:
+    return max(0, now - int(seconds * 1e9)) if math.isfinite(seconds) else 0

@@ -27,6 +27,7 @@ from collector.access.settings import AccessSettings
 from collector.analysis.curated import CuratedAnalysis
 from collector.archive.journal import SEGMENT_AGE_NS, SEGMENT_BYTES, Journal, ReadReport, Segment
 from collector.archive.store import Archive
+from collector.cluster.completing import Completion
 from collector.cluster.watching import ClusterWatch
 from collector.daemon.curation import CurationService
 from collector.daemon.curator import Curator
@@ -150,7 +151,7 @@ async def serve(settings: CollectorSettings, analysis: CuratedAnalysis, *, ready
                 segment_bytes=settings.segment_bytes,
                 segment_age_ns=settings.segment_age_ns,
             )
-            archive = Archive(settings.data / "archive", *([] if settings.watch is None else [settings.watch.name_later]))
+            archive = Archive(settings.data / "archive", Completion(state, settings.watch))
         except (StorageError, OSError) as error:
             raise UnavailableError(f"cannot use the data directory {settings.data}: {error}") from error
         collector = _Collector(settings, journal, state, archive, analysis)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from peerwatch import wire
-from peerwatch.columns import EventColumns, EventKind, ProcessFlag
+from peerwatch.columns import NANOSECONDS, EventColumns, EventKind, ProcessFlag
 from peerwatch.v1 import ingest_pb2
 
 from collector.analysis import Analysis
 from collector.archive.journal import Journal, JournalRecord, ReadReport, Segment, read_segment
 from collector.archive.selection import Selection
 from collector.archive.store import Snapshot
+from collector.archive.unsettled import UNSETTLED, unsettled, without_marks
 from collector.cluster.late import Late
 from collector.cluster.watching import ClusterWatch
 from collector.errors import StorageError
@@ -39,6 +40,9 @@ from collector.state.sessions import CanaryRecord, Sessions
 __all__ = ["Pipeline", "Received", "StoredBatch"]
 
 LOG = logging.getLogger(__name__)
+
+LATE_LOOK_NS = 60 * NANOSECONDS
+"""Events that wait for names are looked at when there are news, and at least so often, to forget those that waited too long."""
 
 NODES_MAX = 10_000
 """Nodes that are known at a time; Kubernetes supports clusters of 5,000."""
@@ -84,7 +88,8 @@ class Pipeline:
         self._sessions = Sessions(state.nodes(), nodes_max=nodes_max)
         self._watch = watch
         self._late = Late()
-        self._late_tried = 0
+        self._late_tried = (0, 0, 0)
+        self._expired = 0
         self._liars = Notices()
         # Taken from detection or made by it, and not yet in the state. Bounded by what detection itself keeps.
         self._replicas: dict[tuple[object, ...], ReplicaRecord] = {}
@@ -99,6 +104,7 @@ class Pipeline:
             if segment.number in sealed:  # the last run ended between sealing and removing it
                 self._journal.remove(segment)
         self._analysis.restore(self._state.replicas(), self._state.sightings(), self._state.incidents())
+        self._late.restore(self._state.waiting())
         report = ReadReport()
         for segment in self._journal.closed:
             with segment.path.open("rb") as file:
@@ -185,7 +191,7 @@ class Pipeline:
     def _named(self, hello: ingest_pb2.Hello, table: EventColumns) -> EventColumns:
         """Return the events that this node may speak of, with the names that the cluster knows."""
         if self._watch is None or not self._names(hello):
-            return table
+            return without_marks(table)
         named = self._watch.name(table, hello.node)
         self._counters.add("foreign_pod", named.foreign)
         if named.foreign and self._liars.due(hello.node):
@@ -198,15 +204,18 @@ class Pipeline:
 
     def _judge_late(self, now: int) -> list[Incident]:
         """Give to detection what has a name by now."""
-        if self._watch is None or not len(self._late) or self._watch.version == self._late_tried:
+        if self._watch is None or not len(self._late):
             return []
-        self._late_tried = self._watch.version
+        tried = (self._watch.version, self._watch.heard(), now // LATE_LOOK_NS)
+        if tried == self._late_tried:
+            return []
+        self._late_tried = tried
         incidents: list[Incident] = []
-        expired = self._late.expired
         for table in self._late.take(self._watch.name_later, now):
             self._counters.add("named_late", int(table.counts().sum()))
             incidents += self._observe(table, "that were named late")
-        self._counters.add("never_named", self._late.expired - expired)
+        self._counters.add("never_named", self._late.expired - self._expired)
+        self._expired = self._late.expired
         return self._note(incidents)
 
     def _take(self, hello: ingest_pb2.Hello, sequence: int, received: int, table: EventColumns) -> list[Incident]:
@@ -230,6 +239,9 @@ class Pipeline:
             return []
         if self._names(hello):
             self._late.put(table, received)
+        waits = unsettled(table)
+        if bool(waits.any()):
+            table = table.take(np.flatnonzero(~waits))
         return self._note(self._observe(table, f"of batch {sequence} of node {hello.node!r}"))
 
     def _observe(self, table: EventColumns, what: str) -> list[Incident]:
@@ -277,11 +289,21 @@ class Pipeline:
         for seen in changes.sightings:
             self._sightings[seen.workload, seen.container, seen.pod_uid, seen.type, seen.key] = seen
         nodes = self._sessions.changed()
-        if not (self._replicas or self._sightings or self._incidents or nodes):
+        waiting, waited, names = self._late.changes()
+        if not (self._replicas or self._sightings or self._incidents or nodes or waiting or waited or names):
             return
         self._state.write(
-            Flush(list(self._replicas.values()), list(self._sightings.values()), list(self._incidents.values()), nodes)
+            Flush(
+                list(self._replicas.values()),
+                list(self._sightings.values()),
+                list(self._incidents.values()),
+                nodes,
+                waiting,
+                waited,
+                names,
+            )
         )
+        self._late.written()
         for pending in (self._replicas, self._sightings, self._incidents):
             pending.clear()
         self._sessions.written()
@@ -329,6 +351,6 @@ def _canary(table: EventColumns, now: int) -> CanaryRecord | None:
 
 def _record(received: Received, table: EventColumns, *, renamed: bool) -> JournalRecord:
     batch = received.batch
-    if renamed or len(table) != batch.columns.rows:
+    if renamed or UNSETTLED in table.peers or len(table) != batch.columns.rows:
         batch = ingest_pb2.EventBatch(sequence=batch.sequence, columns=wire.encode(table))
     return JournalRecord(received.time, received.hello, batch)

@@ -4,7 +4,8 @@
 directory; the tables use nothing that PostgreSQL lacks.
 """
 
+from collector.state.late import LateName, Waiting
 from collector.state.sessions import NodeRecord, SessionRecord
 from collector.state.store import ArchiveFile, Flush, State
 
-__all__ = ["ArchiveFile", "Flush", "NodeRecord", "SessionRecord", "State"]
+__all__ = ["ArchiveFile", "Flush", "LateName", "NodeRecord", "SessionRecord", "State", "Waiting"]

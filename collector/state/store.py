@@ -18,6 +18,7 @@ from collector.messages import incident_from_json, incident_to_json
 from collector.records import Action, BehaviourType, Change, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
 from collector.risk import rank_of
 from collector.state import tables
+from collector.state.late import Key, LateName, Waiting, names_of, rows_of_names, trim_names
 from collector.state.sessions import NodeRecord, SessionRecord
 
 __all__ = ["ArchiveFile", "Flush", "State"]
@@ -46,6 +47,10 @@ class Flush:
     sightings: Sequence[SightingRecord] = ()
     incidents: Sequence[Incident] = ()
     nodes: Sequence[NodeRecord] = field(default=())
+    waiting: Sequence[Waiting] = ()
+    waited: Sequence[int] = ()
+    """Numbers of what waits no longer."""
+    names: Sequence[LateName] = ()
 
 
 class State:
@@ -94,6 +99,27 @@ class State:
             _upsert(connection, tables.incidents, [_incident_row(each) for each in flush.incidents])
             for node in flush.nodes:
                 _write_node(connection, node)
+            _upsert(
+                connection, tables.waiting, [{"number": e.number, "until": e.until, "events": e.events} for e in flush.waiting]
+            )
+            for begin in range(0, len(flush.waited), ROWS_AT_ONCE):
+                some = flush.waited[begin : begin + ROWS_AT_ONCE]
+                connection.execute(delete(tables.waiting).where(tables.waiting.c.number.in_(some)))
+            if flush.names:
+                _upsert(connection, tables.late_names, rows_of_names(flush.names))
+                trim_names(connection)
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield the events that wait for a name, oldest first."""
+        query = select(tables.waiting).order_by(tables.waiting.c.number)
+        with self._storing("read"), self._engine.connect() as connection:
+            for row in connection.execute(query).mappings():
+                yield Waiting(**row)
+
+    def late_names(self, keys: Sequence[Key]) -> dict[Key, bytes]:
+        """Return the names that came late of these containers, as far as there are any."""
+        with self._storing("read"), self._engine.connect() as connection:
+            return dict(names_of(connection, keys))
 
     def seal(self, segment: int, files: Sequence[ArchiveFile], now: int) -> None:
         """Note that the archive holds a segment of the journal, in these files.

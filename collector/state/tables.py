@@ -1,18 +1,20 @@
 """The tables of the state. A change here needs a migration in `migrations/versions`; a test compares the two."""
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
 
 __all__ = [
     "METADATA",
     "archive_files",
     "changes",
     "incidents",
+    "late_names",
     "losses",
     "nodes",
     "replicas",
     "segments",
     "sessions",
     "sightings",
+    "waiting",
 ]
 
 METADATA = MetaData()
@@ -107,4 +109,23 @@ changes = Table(
     _number("until"),
     _text("via"),
     Index("changes_by_workload", "cluster", "namespace", "kind", "name", "number"),
+)
+
+# Events that wait for a name, until it is known and they are judged under it.
+waiting = Table(
+    "waiting",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _number("until"),
+    Column("events", LargeBinary, nullable=False),
+)
+
+# Whose a container is of which the archive holds events without a name.
+late_names = Table(
+    "late_names",
+    METADATA,
+    *map(_key, ("cluster", "node", "pod_uid", "container_id")),
+    _number("time"),
+    Column("subject", LargeBinary, nullable=False),
+    Index("late_names_by_time", "time"),
 )

@@ -40,6 +40,7 @@ class Server:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"] or 0))  # what is unread would become a reset
                 parts = urlsplit(self.path)
                 query = parse_qs(parts.query)
                 server.asked.append((parts.path, query, self.headers["Accept"]))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collector_shelf import Shelf, claim, table
+from collector_shelf import SECOND, START, Shelf, claim, table
 
 ASKED = [
     {"namespace": "shop"},
@@ -43,3 +43,15 @@ def test_no_event_is_found_by_a_name_that_is_not_its_own(shelf: Shelf, asked: di
     shelf.know()
 
     assert shelf.found(**asked) == 0
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=" ".join)
+def test_a_restart_finds_them_too_though_the_pod_is_gone(shelf: Shelf, asked: dict[str, str]) -> None:
+    shelf.store(1, table(claim("uid-web-1")))
+    shelf.seal()
+    shelf.know()
+    shelf.pipeline.tick(START + 10 * SECOND)
+
+    again = shelf.again()  # which knows nobody
+    assert again.found(**asked) == 2
+    again.close()

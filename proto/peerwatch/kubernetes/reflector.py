@@ -5,6 +5,7 @@ keeps nothing.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -46,6 +47,9 @@ RETRY_AFTER_CAP_S = 120.0
 
 STEADY_S = 10.0
 """A watch that lived shorter counts as a failure for the pace, seconds: a server that ends each at once is not hammered."""
+
+CATCH_UP_S = 2.0
+"""A watch that opens tells first what was missed, and not where that ends: after so many seconds it is taken as told."""
 
 STOP_S = 5.0
 """How long `stop` waits for the thread, seconds."""
@@ -117,6 +121,8 @@ class Reflector(Generic[_Item]):
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch-{resource.plural}", daemon=True)
         self._heard_at = time.monotonic()
+        self._complete_at = -math.inf
+        self._opened_at = math.inf
         self._down_since: float | None = None
         self._response: BaseHTTPResponse | None = None
 
@@ -145,6 +151,11 @@ class Reflector(Generic[_Item]):
         """Return how long ago the server last said anything about these objects, seconds: how stale the store may be."""
         return time.monotonic() - self._heard_at
 
+    def behind_s(self) -> float:
+        """Return how long the store may have missed news, seconds: 0 while a watch goes on, infinity before the first list."""
+        now = time.monotonic()
+        return 0.0 if now >= self._opened_at + CATCH_UP_S else now - self._complete_at
+
     def _run(self) -> None:
         # "0": any version that the server has in memory; "": the newest, read through to etcd, which is dear and asked for
         # only where the list is long (it then comes in pages), or the server has forgotten the version that we have.
@@ -170,7 +181,9 @@ class Reflector(Generic[_Item]):
     def _list(self, version: str) -> str:
         """Put the current objects into the store, page by page; return the version at which they are."""
         pages = _Pages(version)
+        begin = time.monotonic()
         self.store.replace(self._items(pages))
+        self._complete_at = begin
         self.synced.set()
         self._heard(len(self.store))
         return pages.version
@@ -226,6 +239,7 @@ class Reflector(Generic[_Item]):
             ) as response:
                 self._heard(len(self.store))
                 self._response = response
+                self._opened_at = self._heard_at
                 # `stop` may have come before there was a response to shut down.
                 for line in lines(() if self._stop.is_set() else response.stream(1 << 16)):
                     event = watch_event(line)
@@ -237,6 +251,7 @@ class Reflector(Generic[_Item]):
                         self.store.apply(one)
                     version = event.version
                     self._heard_at = time.monotonic()
+            self._closed(time.monotonic())  # the server has ended it, and was there until now
         except ExpiredError:
             raise
         except ServerError as lost:
@@ -244,8 +259,15 @@ class Reflector(Generic[_Item]):
                 raise
             _log.debug("watch ended: %s", lost)
         finally:
+            self._closed(self._heard_at)
             self._response = None
         return version
+
+    def _closed(self, until: float) -> None:
+        """Take note that a watch has ended of which all is known that was until some time."""
+        if until >= self._opened_at + CATCH_UP_S:
+            self._complete_at = until
+        self._opened_at = math.inf
 
     def _parse(self, raw: object) -> _Item | None:
         try:
