@@ -218,3 +218,30 @@ def test_a_folded_event_that_stays_unresolved_counts_as_often_as_it_happened() -
     resolved.overdue(PATIENCE_NS)
 
     assert resolved.unresolved == 17
+
+
+def test_an_hour_without_the_api_server_loses_nothing_and_names_nobody_wrong() -> None:
+    index = PodIndex("prod", "node-1")
+    index.apply(POD)
+    minutes = range(61)
+    # Each minute a pod comes of which nobody tells, and the container of the known one is started again.
+    new = {100 + each: OTHER.replace("aaaa", f"{each:04d}").replace("0000" * 16, f"{each:064d}") for each in minutes}
+    again = {200 + each: OWN.replace("4f1d" * 16, f"{7000 + each:064d}") for each in minutes}
+    paths = {1: OWN, **new, **again}
+    resolved = resolver(index, paths)
+    told: list[tuple[int, Subject]] = []
+    for minute in minutes:
+        now = minute * 60 * 10**9
+        for resolution in (
+            resolved.resolve(events(resolved, 1, 100 + minute, 200 + minute), now),
+            resolved.overdue(now + PATIENCE_NS),
+        ):
+            told += zip(pids(resolution), subjects(resolution), strict=True)
+        assert len(resolved) == 0
+
+    assert sorted(place for place, _ in told) == sorted([0, 1, 2] * len(minutes))
+    assert resolved.unresolved == len(minutes)
+    names = {place: {subject.pod.name for at, subject in told if at == place} for place in range(3)}
+    assert names == {0: {"cart-x2x9q"}, 1: {""}, 2: {"cart-x2x9q"}}
+    ids = {f"{subject.pod.uid}/{subject.container.id}" for _, subject in told}
+    assert ids == {path.removeprefix("/kubepods/burstable/pod") for path in paths.values()}
