@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from harness.capture import Capture, Seen
 from harness.containers import Container
-from kernel.workload import NOTHING, PYTHON, PYTHON_EXE, REPEAT, THREADS
+from kernel.workload import BECOME, NOTHING, PYTHON, PYTHON_EXE, REPEAT, THREADS
 from peerwatch.columns import EventKind
 
 from agent.capture.sizes import SIZES
@@ -73,7 +73,9 @@ import json, subprocess, time
 lives = []
 for pause in (0.3, 0.1, 0.2, 0.6):
     begin = time.monotonic_ns()
-    with subprocess.Popen(['/bin/cat'], stdin=subprocess.PIPE) as cat: time.sleep(pause)
+    with subprocess.Popen(['/bin/cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+        cat.stdin.write(b'?\\n'); cat.stdin.flush(); cat.stdout.readline()
+        time.sleep(pause)
     lives.append((int(pause * 1e9), time.monotonic_ns() - begin))
 print(json.dumps(lives))
 """
@@ -168,13 +170,13 @@ def test_a_process_that_outlives_what_is_kept_of_processes_has_an_exit(
     with subprocess.Popen(containers[0].exec_command("/bin/cat"), stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
         full_capture.until(lambda seen: bool(seen.execs("/usr/bin/cat")))
-        with subprocess.Popen(containers[0].exec_command(REPEAT, str(SIZES.images + 101), NOTHING)) as others:
+        with subprocess.Popen(containers[0].exec_command(BECOME, str(SIZES.images + 101), NOTHING)) as others:
             while others.poll() is None:
                 full_capture.read()
         running.stdin.close()
         running.wait()
 
-    seen = full_capture.until(lambda seen: len(seen.exits(NOTHING)) > SIZES.images and bool(seen.exits(REPEAT)))
+    seen = full_capture.until(lambda seen: len(seen.exits(NOTHING)) > SIZES.images and bool(seen.exits(BECOME)))
 
     (process,) = seen.execs("/usr/bin/cat")
     columns = seen.table.processes

@@ -9,6 +9,8 @@ from harness.capture import Capture, Seen
 from harness.containers import Container
 from harness.loop import lost, read, read_until
 from harness.world import World
+from kernel.workload import NOTHING, REPEAT
+from peerwatch.columns import EventKind
 
 from agent.capture.probes import Mode, Probes, uninstall
 from agent.capture.records import SMALL_EVENT
@@ -79,6 +81,29 @@ def test_produced_is_delivered_plus_reported_lost(world: World, containers: list
     check(missing, lost(seen)["RING_FULL"], world)
     first = seen.connects(7101, containers[0].id)
     assert len(first) == 998 if mode == Mode() else len(first) < 998
+
+
+def test_in_full_execs_that_find_no_room_are_counted_and_not_lost(
+    world: World, containers: list[Container], pins: Path
+) -> None:
+    mode = Mode(full=True)
+    begin(world, pins, mode)
+    container = containers[0]
+    container.exec(REPEAT, "23", NOTHING, "again")
+    overflow(container)
+    container.exec(REPEAT, "211", NOTHING, "again")
+
+    def ended(seen: Seen) -> bool:
+        return len(seen.exits(NOTHING, container.id)) >= 23 + 211
+
+    seen = read_until(ended, pins, mode)
+
+    for kind in (EventKind.EXEC, EventKind.EXIT):
+        counts = seen.counts(kind, exe=NOTHING, container=container.id)
+        assert sum(counts) == 23 + 211
+        assert counts.count(1) >= 23
+        assert max(counts) >= 209
+    assert len(seen.exits(REPEAT, container.id)) == 2
 
 
 def test_an_upgrade_reads_a_full_ring_and_what_was_counted_when_it_was_full(

@@ -6,7 +6,7 @@ import pytest
 from harness.capture import Capture, Seen
 from harness.containers import Container
 from kernel.workload import NOTHING, PYTHON, REPEAT
-from peerwatch.columns import EventKind
+from peerwatch.columns import EventKind, Processes, columns_of
 
 pytestmark = pytest.mark.kernel
 
@@ -128,6 +128,27 @@ def test_in_full_every_exec_is_a_line(full_capture: Capture, containers: list[Co
     assert len(set(seen.execs(NOTHING))) == NUMBER
     pids = seen.table.processes.pid[seen.execs(NOTHING)]
     assert len(set(pids.tolist())) == NUMBER
+
+
+def test_in_full_repeats_are_described_as_the_first_is(full_capture: Capture, containers: list[Container]) -> None:
+    script = (
+        "import subprocess\nfor _ in range(23): subprocess.run(['/app/nothing', 'same'], cwd='/tmp', user=1000, group=1001)"
+    )
+    with subprocess.Popen(containers[0].exec_command(PYTHON, "-c", script)):
+        seen = full_capture.until(lambda seen: len(seen.exits(NOTHING)) >= 23)
+
+    execs, processes = seen.execs(NOTHING), seen.table.processes
+    texts = {"args": seen.table.string_list, "ancestors": seen.table.string_list, "ancestor_ids": seen.table.ancestor_id_list}
+    for column in columns_of(Processes):
+        values = getattr(processes, column.name)[execs].tolist()
+        told = {str(texts.get(column.name, int)(value)) for value in values}
+        assert len(told) == (23 if column.name in {"pid", "start_time"} else 1), column.name
+    assert seen.args(execs[22]) == [NOTHING, "same"]
+    assert (seen.table.strings[processes.cwd[execs[22]]], processes.uid[execs[22]]) == ("/tmp", 1000)
+    assert seen.exe(execs[22]) == NOTHING
+    ended = seen.table.process[seen.rows(EventKind.EXIT, exe=NOTHING)].tolist()
+    assert sorted(processes.pid[ended].tolist()) == sorted(processes.pid[execs].tolist())
+    assert all(seen.args(process) == [NOTHING, "same"] for process in ended)
 
 
 def _files(seen: Seen) -> list[str]:

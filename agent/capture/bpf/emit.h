@@ -3,7 +3,8 @@
  * The rings, the folds, and the one way into them: every event is in a ring, counted in a fold, or counted as lost.
  *
  * The first of a kind goes into a ring at once, and a fold is kept of it; repeats are counted there. The agent asks for what was
- * counted (control.h), so that a fold says more only when there is more.
+ * counted (control.h), so that a fold says more only when there is more. Without FOLDING (`--full`) only execs have folds, for what
+ * they know of the process: repeats go into the ring one by one, and are counted only when it is full.
  */
 #ifndef PEERWATCH_EMIT_H
 #define PEERWATCH_EMIT_H
@@ -87,7 +88,6 @@ static __always_inline struct fold *emit_first(struct scratch *scratch, const ch
     struct event *event = &scratch->event;
     struct fold *fold = 0;
     __u32 place = 0;
-#ifdef FOLDING
     if (scratch->is_foldable) {
         if (free_folds.pop(&place) == 0)
             fold = folds.lookup(&place);
@@ -109,13 +109,14 @@ static __always_inline struct fold *emit_first(struct scratch *scratch, const ch
             fold->in_use = FOLD_FREE;
             free_folds.push(&place, 0);
             fold = known_fold(scratch, event->kind);
+#ifdef FOLDING
             if (fold) {
                 count_in(fold, event->time, event->lifetime);
                 return fold;
             }
+#endif
         }
     }
-#endif
     if (emit_small(event, text))
         return fold;
     if (fold) /* no room: it goes out with the fold's next report */

@@ -109,6 +109,27 @@ static __always_inline int keep_repeat(struct process *own, struct fold *fold) {
     return 1;
 }
 
+/* What repeats is counted; in full it is handed over by itself, with the description that the fold has: half the price of working
+ * it out again. Without room in the ring it is counted then, too, and not lost. */
+static __always_inline void repeat_exec(struct event *event, struct fold *fold) {
+#ifndef FOLDING
+    struct process *process = &event->process, *known = &fold->first.event.process;
+    process->gained = known->gained;
+    process->flags = known->flags;
+    process->exe_length = known->exe_length;
+    process->script_length = known->script_length;
+    process->ancestors_length = known->ancestors_length;
+    process->cwd_length = known->cwd_length;
+    process->args_length = known->args_length;
+    event->count = 1;
+    event->last_time = event->time;
+    fold->last_time = event->time; /* it is in use */
+    if (emit_small(event, fold->first.text))
+        return;
+#endif
+    count_in(fold, event->time, 0);
+}
+
 int process_exec(struct raw_arguments *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     void *parent = read_pointer(task, TASK_REAL_PARENT);
@@ -149,16 +170,14 @@ int process_exec(struct raw_arguments *ctx) {
         long length = bpf_probe_read_kernel_str(scratch->script, SCRIPT_BYTES, filename);
         scratch->script_length = length > 0 ? length : 0;
     }
-#ifdef FOLDING
     if (!flags && write_exec_key(scratch, task, parent)) {
         struct fold *fold = known_fold(scratch, KIND_EXEC);
         if (fold && keep_repeat(&event->process, fold)) {
-            count_in(fold, event->time, 0);
+            repeat_exec(event, fold);
             return 0;
         }
         scratch->is_foldable = !fold;
     }
-#endif
     tails.call(ctx, TAIL_FIRST);
     return 0;
 }
@@ -211,7 +230,6 @@ int process_exit(struct raw_arguments *ctx) {
     event->process.cgroup = cgroup_id;
     event->process.exec_id = exec_id;
     scratch->is_foldable = scratch->resume = 0;
-#ifdef FOLDING
     if (scratch->fold) {
         struct repeat_key *key = &scratch->key.repeat;
         __builtin_memset(key, 0, sizeof(*key));
@@ -219,14 +237,26 @@ int process_exit(struct raw_arguments *ctx) {
         key->pid = scratch->place;
         key->kind = KIND_EXIT;
         key->code = event->code;
+#ifdef FOLDING
         struct fold *fold = known_fold(scratch, KIND_EXIT);
         if (fold) {
             count_in(fold, now, event->lifetime);
             return 0;
         }
         scratch->is_foldable = 1;
-    }
+#else
+        struct fold *fold = fold_of(scratch->fold, scratch->place);
+        if (fold) {
+            event->count = 1;
+            event->last_time = now;
+            fill_in(event, &fold->first.event.process);
+            event->process.image = begin; /* its own: of the same process as its exec */
+            if (emit_small(event, fold->first.text))
+                return 0;
+            scratch->is_foldable = 1; /* without room it is counted, and not lost */
+        }
 #endif
+    }
     tails.call(ctx, TAIL_FIRST);
     return 0;
 }

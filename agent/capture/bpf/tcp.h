@@ -142,7 +142,11 @@ static __always_inline void write_event(struct scratch *scratch, struct repeat_k
     event->process.uid = key->uid;
     event->process.flags = is_canary ? FLAG_CANARY : 0;
     scratch->key.repeat = *key;
+#ifdef FOLDING
     scratch->is_foldable = !is_canary;
+#else
+    scratch->is_foldable = 0;
+#endif
     scratch->resume = 0;
 }
 
