@@ -62,7 +62,8 @@ def from_baseline(
             example=shlex.join(each.example),
         )
         for each in entries
-        if candidates or each.state is not BehaviourState.CANDIDATE
+        if candidates
+        or (each.state is not BehaviourState.CANDIDATE and not (each.state is BehaviourState.EXPIRED and not each.by))
     ]
     return BaselineFile(workload, lock, tuple(sorted(chosen, key=_order)))
 
@@ -135,6 +136,7 @@ def _evidence(entry: BaselineEntry) -> dict[str, Any]:
         "phases": [each.name.lower() for each in entry.phases],
         "firstSeen": format_time(entry.first_seen) if entry.first_seen else "",
         "lastSeen": format_time(entry.last_seen) if entry.last_seen else "",
+        "gone": format_time(entry.gone) if entry.gone else "",
         "example": shlex.join(entry.example),
         "by": entry.by,
         "why": entry.why,

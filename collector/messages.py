@@ -216,6 +216,7 @@ def baseline_to_proto(entry: BaselineEntry) -> query_pb2.GetBaselineResponse.Ent
         why=entry.why,
         decided=timestamp(entry.decided),
         until=timestamp(entry.until),
+        gone=timestamp(entry.gone),
     )
 
 
@@ -241,6 +242,7 @@ def baseline_from_proto(workload: WorkloadKey, message: query_pb2.GetBaselineRes
         why=message.why,
         decided=nanoseconds(message.decided),
         until=nanoseconds(message.until),
+        gone=nanoseconds(message.gone),
     )
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Change",
     "Completeness",
     "Evidence",
+    "ExpiredRecord",
     "Incident",
     "IncidentKind",
     "Lock",
@@ -45,7 +46,7 @@ class BehaviourState(enum.IntEnum):
     APPROVED = 3
     REJECTED = 4
     EXPIRED = 5
-    """It was approved until a time that is over."""
+    """It was approved until a time that is over; or it was learned, and was not done any more for long."""
 
 
 class Phase(enum.IntEnum):
@@ -139,6 +140,8 @@ class BaselineEntry:
     why: str = ""
     decided: int = 0
     until: int = 0
+    gone: int = 0
+    """When it was seen last before it expired, 0 if it never did; what is told beside it came later, if anything did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,24 @@ class SightingRecord:
     count: int
     first_seen: int
     last_seen: int
+    example: tuple[str, ...]
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredRecord:
+    """That a behaviour was learned, and expired since nobody did it any more: instead of the sightings until then."""
+
+    workload: WorkloadKey
+    container: str
+    type: BehaviourType
+    key: str
+    replicas: int
+    count: int
+    first_seen: int
+    last_seen: int
+    expired: int
+    """When, in event time."""
     example: tuple[str, ...]
     parent: str
 

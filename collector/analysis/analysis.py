@@ -11,6 +11,7 @@ from peerwatch.columns import EventColumns
 
 from collector.analysis.baselines import baseline_of, replica_records, sighting_record, summary
 from collector.analysis.batch import Batch
+from collector.analysis.decay import Calendar
 from collector.analysis.groups import Counters, Groups
 from collector.analysis.restoring import restore
 from collector.analysis.settings import Settings
@@ -18,6 +19,7 @@ from collector.analysis.verdicts import Verdicts
 from collector.analysis.volume import VolumeWatch
 from collector.records import (
     BaselineEntry,
+    ExpiredRecord,
     Incident,
     ReplicaRecord,
     SightingRecord,
@@ -36,6 +38,8 @@ class Changes:
 
     replicas: list[ReplicaRecord]
     sightings: list[SightingRecord]
+    expired: list[ExpiredRecord]
+    """Sightings of these that were saved before are void; those above came later."""
 
 
 class Analysis:
@@ -46,6 +50,7 @@ class Analysis:
         self._groups = self._make_groups()
         self._verdicts = self._make_verdicts()
         self._volume = VolumeWatch(self._groups)
+        self._calendar = Calendar(self._groups)
 
     def _make_groups(self) -> Groups:
         return Groups(self.settings)
@@ -60,7 +65,8 @@ class Analysis:
 
     def observe(self, events: EventColumns) -> list[Incident]:
         """Take events in and return the incidents that are new or have grown, in order."""
-        Batch(self._groups, self._verdicts, self._volume, events).run()
+        for part in self._calendar.parts(events):
+            Batch(self._groups, self._verdicts, self._volume, part).run()
         return self._verdicts.take_out()
 
     def advance(self, now: int) -> list[Incident]:
@@ -103,10 +109,16 @@ class Analysis:
         rows = np.flatnonzero(table.dirty).tolist()
         table.dirty[:] = False
         touched = {(id(table.group[row]), int(table.replica[row])): row for row in rows}
-        return Changes(replica_records(table, touched.values()), [sighting_record(table, row) for row in rows])
+        sightings = [sighting_record(table, row) for row in rows]
+        return Changes(replica_records(table, touched.values()), sightings, self._calendar.take_expired())
 
     def restore(
-        self, replicas: Iterable[ReplicaRecord], sightings: Iterable[SightingRecord], incidents: Iterable[Incident]
+        self,
+        replicas: Iterable[ReplicaRecord],
+        sightings: Iterable[SightingRecord],
+        incidents: Iterable[Incident],
+        expired: Iterable[ExpiredRecord] = (),
     ) -> None:
         """Start from what was saved: later verdicts are those that would have followed without the restart."""
-        restore(self._groups, self._verdicts, replicas, sightings, incidents)
+        restore(self._groups, self._verdicts, replicas, sightings, incidents, expired=expired)
+        self._calendar.begin(self._verdicts.now)

@@ -33,6 +33,25 @@ def baseline_of(group: Group, table: SightingTable, now: int) -> list[BaselineEn
 
 
 def _entry(group: Group, entry: Entry, table: SightingTable, running: int, of: int) -> BaselineEntry:
+    gone = entry.gone
+    if gone is not None and not entry.rows:
+        return BaselineEntry(
+            workload=group.workload,
+            container=group.container,
+            type=entry.type,
+            key=entry.key,
+            state=BehaviourState.EXPIRED,
+            count=gone.count,
+            replicas=gone.replicas,
+            of=of,
+            nodes=0,
+            revisions=(),
+            first_seen=gone.first,
+            last_seen=gone.last,
+            example=entry.example,
+            parent=entry.parent,
+            gone=gone.last,
+        )
     rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
     firsts = table.first[rows].tolist() + ([entry.past_first] if entry.past_count else [])
     return BaselineEntry(
@@ -50,6 +69,7 @@ def _entry(group: Group, entry: Entry, table: SightingTable, running: int, of: i
         last_seen=max([*table.last[rows].tolist(), entry.past_last]),
         example=entry.example,
         parent=entry.parent,
+        gone=0 if gone is None else gone.last,
     )
 
 
@@ -62,7 +82,7 @@ def summary(key: WorkloadKey, groups: Sequence[Group], table: SightingTable, now
     for group in groups:
         uids |= dict.fromkeys(group.by_uid)
         revisions |= {each.revision: None for each in group.replicas.values() if each.revision}
-        total += len(group.entries)
+        total += sum(each.gone is None or bool(each.rows) for each in group.entries.values())
         running = running_replicas(group, table, now)
         learned += sum(is_learned(entry, table, running) for entry in group.entries.values())
         rows = group.rows()

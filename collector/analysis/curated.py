@@ -26,6 +26,7 @@ from collector.records import (
     BehaviourType,
     Change,
     Completeness,
+    ExpiredRecord,
     Incident,
     Lock,
     Phase,
@@ -72,10 +73,14 @@ class CuratedAnalysis(Analysis):
 
     @override
     def restore(
-        self, replicas: Iterable[ReplicaRecord], sightings: Iterable[SightingRecord], incidents: Iterable[Incident]
+        self,
+        replicas: Iterable[ReplicaRecord],
+        sightings: Iterable[SightingRecord],
+        incidents: Iterable[Incident],
+        expired: Iterable[ExpiredRecord] = (),
     ) -> None:
         known = list(incidents)
-        super().restore(replicas, sightings, known)
+        super().restore(replicas, sightings, known, expired)
         self._verdicts.resume_told(known)
         self._settle(self.decisions.workloads())
 

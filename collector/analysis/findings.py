@@ -34,5 +34,7 @@ class Finding:
     followed: bool
     deed: str = ""
     """What was done, in words, where that is more than the behaviour itself."""
+    gone: int = 0
+    """When it was usual here last, if it expired and comes back."""
     again: bool = False
     """It was told before, and goes on."""

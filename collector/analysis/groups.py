@@ -39,6 +39,8 @@ class Counters:
     folded_replicas: int = 0
     dropped_behaviours: int = 0
     forgotten_workloads: int = 0
+    expired_behaviours: int = 0
+    """What was learned and is not done any more; it is kept as history."""
 
 
 class Groups:

@@ -262,6 +262,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         supporters=case.supporters,
         context=about,
         followed=verdict.followed,
+        gone=0 if entry.gone is None else entry.gone.last,
     )
     undecided = (
         action is decision.Action.ACCEPT

@@ -1,6 +1,7 @@
 """The one sentence of an incident: who did what, who did not, and why it matters. A person acts on it."""
 
 from peerwatch.columns import ProcessFlag
+from peerwatch.jsonlines import format_time
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis.behaviour_keys import printable
@@ -53,6 +54,9 @@ def _comparison(finding: Finding, alike: int) -> str:
     if finding.followed:
         change = f"revision {finding.replica.revision}" if finding.replica.revision else "the workload"
         return f"{sharing} of its {compared} peers do so as well: {change} changed"
+    if finding.gone and not sharing:
+        others = f"none of its {compared} peers does it" if compared > 1 else "its only peer does not" if compared else ""
+        return f"{others + ', and ' if others else ''}it was usual here until {format_time(finding.gone)[:10]}, and not since"
     past = f"{earlier} earlier replica{'s' if earlier > 1 else ''}"
     did = min(earlier, max(finding.earlier_sharing, alike - compared))
     if not compared:

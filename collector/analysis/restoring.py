@@ -8,9 +8,9 @@ from peerwatch.subjects import ContainerKind
 from collector.analysis.behaviours import restored
 from collector.analysis.groups import Groups
 from collector.analysis.judging import standing_of
-from collector.analysis.sightings import Group, Replica, Standing
+from collector.analysis.sightings import Gone, Group, Replica, Standing
 from collector.analysis.verdicts import Verdicts
-from collector.records import Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
+from collector.records import ExpiredRecord, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
 
 __all__ = ["restore"]
 
@@ -26,6 +26,8 @@ def restore(
     replicas: Iterable[ReplicaRecord],
     sightings: Iterable[SightingRecord],
     incidents: Iterable[Incident],
+    *,
+    expired: Iterable[ExpiredRecord] = (),
 ) -> None:
     """Fill empty groups and verdicts."""
     for each in sorted(replicas, key=lambda each: (each.first_seen, each.pod_uid)):
@@ -43,11 +45,23 @@ def restore(
                 told[place] = max(incident.severity, told.get(place, Severity.INFO))
     for incident in alerts.values():
         verdicts.count_alert(incident)
+    for gone in sorted(expired, key=lambda each: (each.first_seen, each.type, each.key)):
+        _restore_gone(groups, gone)
     for saved in sorted(sightings, key=lambda each: (each.first_seen, each.pod_uid, each.type, each.key)):
         known = groups.by_place.get((saved.workload, saved.container))
         if known is not None and saved.pod_uid in known.by_uid:
             _restore_one(groups, verdicts, known, saved, told)
     groups.table.dirty[:] = False
+
+
+def _restore_gone(groups: Groups, saved: ExpiredRecord) -> None:
+    known = groups.by_place.get((saved.workload, saved.container))
+    if known is None or len(known.entries) >= groups.settings.most_behaviours:
+        return
+    entry = known.entries[known.entry(restored(saved.type, saved.key, saved.example, saved.parent))]
+    entry.gone = Gone(saved.replicas, saved.count, saved.first_seen, saved.last_seen, saved.expired)
+    if not entry.base:
+        known.past_observations[saved.type] += saved.count
 
 
 def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: SightingRecord, told: dict[_Told, Severity]) -> None:

@@ -38,6 +38,8 @@ def _ruling(decisions: Decisions, table: SightingTable, group: Group, entry: Ent
         return ruling
     rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
     first = min(int(table.first[rows].min(initial=NEVER - 1)), entry.past_first or NEVER)
+    if entry.gone is not None:
+        first = min(first, entry.gone.first)
     return SILENT if first <= program.time else None
 
 

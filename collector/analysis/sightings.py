@@ -6,6 +6,7 @@ bounded: replicas that are long gone and behaviours that hardly anybody supports
 
 import enum
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +16,13 @@ from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour
+from collector.analysis.lives import Lives
 from collector.detect import arguments
 from collector.detect.argument_context import fixed_words
 from collector.detect.forms import ANY, Forms
 from collector.records import BehaviourType, WorkloadKey
 
-__all__ = ["ARGUMENTS", "Entry", "Group", "Replica", "SightingTable", "Standing"]
+__all__ = ["ARGUMENTS", "Entry", "Gone", "Group", "Replica", "SightingTable", "Standing"]
 
 I64 = npt.NDArray[np.int64]
 
@@ -178,6 +180,23 @@ class Replica:
         return self.first - self.created_at < START_SEEN or not self.created_at
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What a behaviour was before it expired: history, which supports nothing."""
+
+    replicas: int
+    count: int
+    first: int
+    last: int
+    since: int
+    """When it expired."""
+
+    def and_then(self, later: "Gone") -> "Gone":
+        """Return both as one."""
+        first, last = min(self.first, later.first), max(self.last, later.last)
+        return Gone(self.replicas + later.replicas, self.count + later.count, first, last, later.since)
+
+
 @dataclass(slots=True)
 class Entry:
     """One behaviour of a group."""
@@ -201,6 +220,8 @@ class Entry:
     past_last: int = 0
     accepted: bool = False
     """Most of the peers did it when it was judged: the workload's own change."""
+    gone: Gone | None = None
+    """What it was before it expired, if it ever did."""
 
     @property
     def column_type(self) -> int:
@@ -235,6 +256,7 @@ class Group:
         self.by_key: dict[tuple[BehaviourType, str], int] = {}
         self.past_replicas = 0
         self.past_observations = dict.fromkeys(BehaviourType, 0)
+        self.past_lives = Lives()
         self._forms: dict[str, Forms] = {}
         """Per exec the templates of its arguments."""
         self.generalised = 0
@@ -311,6 +333,7 @@ class Group:
         record = self.replicas.pop(replica)
         del self.by_uid[record.uid]
         self.past_replicas += 1
+        self.past_lives.add(record.first, max((int(table.last[row]) for row in record.rows), default=record.first))
         for row in record.rows:
             entry = self.entries[int(table.behaviour[row])]
             del entry.rows[replica]
@@ -349,6 +372,29 @@ class Group:
         """Return the argument templates of a file, whoever started it."""
         found = (base for base in self._forms if behaviour_keys.file_of(base) == behaviour_keys.merged(program))
         return [entry for base in found for entry in self.arguments_of(base)]
+
+    def expire(self, table: SightingTable, behaviours: Iterable[int], now: int) -> None:
+        """Turn what is not done any more into history that supports nothing: whoever does it again is judged anew."""
+        for behaviour in behaviours:
+            entry = self.entries[behaviour]
+            rows = list(entry.rows.values())
+            counts = int(table.count[rows].sum())
+            firsts = table.first[rows].tolist() + ([entry.past_first] if entry.past_count else [])
+            lasts = [*table.last[rows].tolist(), entry.past_last]
+            replicas = len(rows) + entry.past_replicas
+            gone = Gone(replicas, counts + entry.past_count, min(firsts, default=0), max(lasts), now)
+            entry.gone = gone if entry.gone is None else entry.gone.and_then(gone)
+            for replica, row in entry.rows.items():
+                self.replicas[replica].rows.remove(row)
+                table.remove(row)
+            if not entry.base:
+                self.past_observations[entry.type] += counts
+            entry.rows.clear()
+            entry.nodes.clear()
+            entry.revisions.clear()
+            entry.past_replicas = entry.past_count = entry.past_first = entry.past_last = 0
+            entry.accepted = False
+        self._collect_rows()
 
     def drop_entries(self, table: SightingTable, many: int, *, keep: int) -> int:
         """Forget behaviours with the least support, the longest unseen first, but not `keep`; return how many."""

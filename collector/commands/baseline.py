@@ -63,7 +63,8 @@ def baseline() -> None:
       learned    supported by enough replicas
       approved   somebody said that it is normal: it is told of no replica
       rejected   somebody said that it is not: it is told of every replica that does it
-      expired    it was approved until a time that is over: it is told again
+      expired    it was approved until a time that is over, and is told again; or it was learned and not seen for 45 days on
+                 which the workload ran, and is judged as new if it comes back
     """  # noqa: D301 — \b is Typer's mark for lines to keep
 
 
@@ -207,7 +208,7 @@ def _span(time: int) -> str:
 
 def _decision(entry: BaselineEntry) -> str:
     if not entry.by:
-        return "-"
+        return f"usual until {clock(entry.gone)}" if entry.gone else "-"
     return f"{entry.by}: {entry.why}" + (f" (until {clock(entry.until)})" if entry.until else "")
 
 

@@ -51,7 +51,9 @@ class _Side:
     states: dict[_Name, BehaviourState]
     keys: dict[_Name, str]
     candidates: bool
-    """Whether it has candidates at all: files have none."""
+    """Whether it has candidates at all, and what was learned once: files have none."""
+    gone: frozenset[_Name]
+    """What was learned once, and nobody decided about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ def _changes(given: BaselineFile, now: Baseline, author: str, reason: str, *, re
     if replace and given.locked is None and now.lock is not None:
         yield Change(0, now.workload, Action.UNLOCK, author, reason or "the file has no lock")
     for each in now.entries if replace else ():
-        if each.state in _DECIDED and _name(each) not in listed:
+        if each.by and each.state in _DECIDED and _name(each) not in listed:
             yield _change(now.workload, Action.RESET, author, reason or "it is not in the file", each)
     for entry in given.entries:
         old = known.get(_name(entry))
@@ -254,14 +256,16 @@ def _side(text: str, container: str, server: Server) -> _Side:
 
 
 def _side_of(name: str, entries: "list[BaselineEntry] | list[BaselineEntry | FileEntry]", *, candidates: bool) -> _Side:
-    return _Side(name, {_name(each): each.state for each in entries}, {_name(each): each.key for each in entries}, candidates)
+    gone = frozenset(_name(each) for each in entries if each.state is BehaviourState.EXPIRED and not each.by)
+    states = {_name(each): each.state for each in entries}
+    return _Side(name, states, {_name(each): each.key for each in entries}, candidates, gone)
 
 
 def _compared(left: _Side, right: _Side) -> list[_Difference]:
-    ignored = set() if left.candidates and right.candidates else {BehaviourState.CANDIDATE}
+    both = left.candidates and right.candidates
     found = []
     for name in sorted(left.states | right.states):
-        before, after = (None if side.get(name) in ignored else side.get(name) for side in (left.states, right.states))
+        before, after = (side.states.get(name) if both or not _is_unlisted(side, name) else None for side in (left, right))
         key = right.keys.get(name, left.keys.get(name, ""))
         if before is None and after is not None:
             found.append(_difference("+", name, key, after.name.lower()))
@@ -270,6 +274,10 @@ def _compared(left: _Side, right: _Side) -> list[_Difference]:
         elif before is not None and after is not None and _class(before) != _class(after):
             found.append(_difference("~", name, key, f"{before.name.lower()} before, {after.name.lower()} after"))
     return found
+
+
+def _is_unlisted(side: _Side, name: _Name) -> bool:
+    return side.states.get(name) is BehaviourState.CANDIDATE or name in side.gone
 
 
 def _class(state: BehaviourState) -> int:
@@ -285,6 +293,7 @@ def _changed(workload: str, since: int, container: str, server: Server) -> list[
         state = each.state.name.lower()
         if each.count and each.first_seen >= since:
             note = f"{state}, first seen {clock(each.first_seen)} on {each.replicas} of {each.of} replicas"
+            note += f", usual until {clock(each.gone)}" if each.gone else ""
             found.append(_difference("+", _name(each), each.key, note))
         elif each.count and each.last_seen < since:
             found.append(_difference("-", _name(each), each.key, f"{state}, last seen {clock(each.last_seen)}"))

@@ -5,7 +5,7 @@ deployment are no independent samples (one image, one controller), which is why 
 one never does.
 """
 
-__all__ = ["FEW", "learned", "needed"]
+__all__ = ["FEW", "GONE_DAYS", "GONE_STARTS", "gone", "learned", "needed"]
 
 FEW = 3
 """Below this many replicas there is no majority: history stands in for peers."""
@@ -18,6 +18,14 @@ FEW_SPAN = 3_600 * 1_000_000_000
 
 FEW_COUNT = 3
 """And how often: twice may be one occasion."""
+
+
+GONE_DAYS = 45
+"""Days on which a workload was there and did not do what it used to: a month, so that what is done monthly stays, and half of
+one for a run that was left out. Days without the workload, or without an agent that saw it, do not count."""
+
+GONE_STARTS = 3
+"""Replicas that began since without doing what only belongs to a start: as many as suffice to learn suffice to unlearn."""
 
 
 def needed(replicas: int) -> int:
@@ -38,3 +46,14 @@ def learned(*, supporters: int, replicas: int, revisions: int, count: int, span:
     if supporters >= needed(replicas):
         return True
     return supporters > 0 and replicas < FEW and (revisions > 1 or (count >= FEW_COUNT and span >= FEW_SPAN))
+
+
+def gone(*, days: int, starts: int, steady: bool) -> bool:
+    """Return whether what was learned is not done any more, so that it would be new if it came back.
+
+    Args:
+        days: on which the workload was there since it was done last.
+        starts: replicas that began since.
+        steady: whether it was ever done by a replica that had started.
+    """
+    return days >= GONE_DAYS and (steady or starts >= GONE_STARTS)

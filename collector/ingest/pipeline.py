@@ -28,6 +28,7 @@ from collector.ingest.notices import Notices
 from collector.ingest.ranks import Ranks
 from collector.records import (
     BaselineEntry,
+    ExpiredRecord,
     Incident,
     ReplicaRecord,
     SightingRecord,
@@ -94,6 +95,7 @@ class Pipeline:
         # Taken from detection or made by it, and not yet in the state. Bounded by what detection itself keeps.
         self._replicas: dict[tuple[object, ...], ReplicaRecord] = {}
         self._sightings: dict[tuple[object, ...], SightingRecord] = {}
+        self._gone: dict[tuple[object, ...], ExpiredRecord] = {}
         self._incidents: dict[str, Incident] = {}
         self._ranks = Ranks(watch)
 
@@ -103,7 +105,7 @@ class Pipeline:
         for segment in self._journal.closed:
             if segment.number in sealed:  # the last run ended between sealing and removing it
                 self._journal.remove(segment)
-        self._analysis.restore(self._state.replicas(), self._state.sightings(), self._state.incidents())
+        self._analysis.restore(self._state.replicas(), self._state.sightings(), self._state.incidents(), self._state.expired())
         self._late.restore(self._state.waiting())
         report = ReadReport()
         for segment in self._journal.closed:
@@ -286,25 +288,33 @@ class Pipeline:
         changes = self._analysis.take_changes()
         for replica in changes.replicas:
             self._replicas[replica.workload, replica.container, replica.pod_uid] = replica
+        expired: dict[tuple[object, ...], ExpiredRecord] = {
+            (gone.workload, gone.container, gone.type, gone.key): gone for gone in changes.expired
+        }
+        if expired:  # what of it was not written yet came before
+            self._sightings = {key: each for key, each in self._sightings.items() if (*key[:2], *key[3:]) not in expired}
+            self._gone |= expired
         for seen in changes.sightings:
             self._sightings[seen.workload, seen.container, seen.pod_uid, seen.type, seen.key] = seen
         nodes = self._sessions.changed()
         waiting, waited, names = self._late.changes()
-        if not (self._replicas or self._sightings or self._incidents or nodes or waiting or waited or names):
+        learned = self._replicas or self._sightings or self._gone
+        if not (learned or self._incidents or nodes or waiting or waited or names):
             return
         self._state.write(
             Flush(
-                list(self._replicas.values()),
-                list(self._sightings.values()),
-                list(self._incidents.values()),
-                nodes,
-                waiting,
-                waited,
-                names,
+                replicas=list(self._replicas.values()),
+                expired=list(self._gone.values()),
+                sightings=list(self._sightings.values()),
+                incidents=list(self._incidents.values()),
+                nodes=nodes,
+                waiting=waiting,
+                waited=waited,
+                names=names,
             )
         )
         self._late.written()
-        for pending in (self._replicas, self._sightings, self._incidents):
+        for pending in (self._replicas, self._sightings, self._gone, self._incidents):
             pending.clear()
         self._sessions.written()
 

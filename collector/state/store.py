@@ -15,7 +15,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from collector.errors import StorageError
 from collector.messages import incident_from_json, incident_to_json
-from collector.records import Action, BehaviourType, Change, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
+from collector.records import (
+    Action,
+    BehaviourType,
+    Change,
+    ExpiredRecord,
+    Incident,
+    ReplicaRecord,
+    Severity,
+    SightingRecord,
+    WorkloadKey,
+)
 from collector.risk import rank_of
 from collector.state import tables
 from collector.state.late import Key, LateName, Waiting, names_of, rows_of_names, trim_names
@@ -51,6 +61,8 @@ class Flush:
     waited: Sequence[int] = ()
     """Numbers of what waits no longer."""
     names: Sequence[LateName] = ()
+    expired: Sequence[ExpiredRecord] = ()
+    """Instead of the sightings of these that are there already; those above came later."""
 
 
 class State:
@@ -95,6 +107,9 @@ class State:
         """
         with self._storing("write"), self._engine.begin() as connection:
             _upsert(connection, tables.replicas, [_replica_row(each) for each in flush.replicas])
+            for each in flush.expired:
+                _forget_sightings(connection, each)
+            _upsert(connection, tables.expired, [_expired_row(each) for each in flush.expired])
             _upsert(connection, tables.sightings, [_sighting_row(each) for each in flush.sightings])
             _upsert(connection, tables.incidents, [_incident_row(each) for each in flush.incidents])
             for node in flush.nodes:
@@ -164,6 +179,13 @@ class State:
                 values["type"] = BehaviourType(values["type"])
                 values["example"] = tuple(json.loads(values["example"]))
                 yield SightingRecord(**values)
+
+    def expired(self) -> list[ExpiredRecord]:
+        """Return what was learned and is not done any more."""
+        with self._storing("read"), self._engine.connect() as connection:
+            rows = [_with_workload(row) for row in connection.execute(select(tables.expired)).mappings()]
+        kinds = [{"type": BehaviourType(row["type"]), "example": tuple(json.loads(row["example"]))} for row in rows]
+        return [ExpiredRecord(**(row | kind)) for row, kind in zip(rows, kinds, strict=True)]
 
     def incidents(
         self,
@@ -318,6 +340,31 @@ def _sighting_row(sighting: SightingRecord) -> dict[str, Any]:
         "example": json.dumps(sighting.example),
         "parent": sighting.parent,
     }
+
+
+def _expired_row(expired: ExpiredRecord) -> dict[str, Any]:
+    return _workload_row(expired.workload) | {
+        "container": expired.container,
+        "type": int(expired.type),
+        "key": expired.key,
+        "replicas": expired.replicas,
+        "count": expired.count,
+        "first_seen": expired.first_seen,
+        "last_seen": expired.last_seen,
+        "expired": expired.expired,
+        "example": json.dumps(expired.example),
+        "parent": expired.parent,
+    }
+
+
+def _forget_sightings(connection: Connection, expired: ExpiredRecord) -> None:
+    columns = tables.sightings.c
+    key = _workload_row(expired.workload) | {
+        "container": expired.container,
+        "type": int(expired.type),
+        "key": expired.key,
+    }
+    connection.execute(delete(tables.sightings).where(*(columns[name] == value for name, value in key.items())))
 
 
 def _incident_row(incident: Incident) -> dict[str, Any]:

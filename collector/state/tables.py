@@ -6,6 +6,7 @@ __all__ = [
     "METADATA",
     "archive_files",
     "changes",
+    "expired",
     "incidents",
     "late_names",
     "losses",
@@ -48,6 +49,16 @@ sightings = Table(
     Column("type", Integer, primary_key=True),
     _key("key"),
     *map(_number, ("count", "first_seen", "last_seen")),
+    *map(_text, ("example", "parent")),
+)
+
+expired = Table(
+    "expired",
+    METADATA,
+    *map(_key, ("cluster", "namespace", "kind", "name", "container")),
+    Column("type", Integer, primary_key=True),
+    _key("key"),
+    *map(_number, ("replicas", "count", "first_seen", "last_seen", "expired")),
     *map(_text, ("example", "parent")),
 )
 

@@ -114,6 +114,34 @@ def test_the_baseline_is_the_same_after_a_crash_and_after_a_flush(tmp_path: Path
     shelf.close()
 
 
+@pytest.mark.parametrize("flushed", [0, 1, 7])
+def test_what_has_expired_is_expired_after_a_restart_and_what_came_back_is_not(
+    tmp_path: Path, events: Events, flushed: int
+) -> None:
+    shelf = Shelf(tmp_path)
+    day = 86_400 * SECOND
+    for number in range(1, 61):
+        builder = ColumnsBuilder()
+        for replica in range(3):
+            subject = builder.subject(events.subject(replica))
+            for exe in ("/usr/bin/psql", *(["/usr/bin/dump"] if number in {1, 2, 60} else [])):
+                builder.exec(START + number * day + replica, subject, builder.process(pid=7, start_time=START, exe=exe))
+        shelf.store(number, builder.build(), START + number * day + SECOND)
+        if flushed and not number % flushed:
+            shelf.pipeline.flush()
+    key = shelf.pipeline.workloads()[0].key
+    before = shelf.pipeline.baseline(key, "")
+    (dump,) = [each for each in before if each.key == "/usr/bin/dump"]
+    assert (dump.count, dump.gone) == (3, START + 2 * day + 2)
+
+    shelf = shelf.again()
+    shelf.pipeline.flush()
+    assert shelf.pipeline.baseline(key, "") == before
+    shelf = shelf.again()
+    assert shelf.pipeline.baseline(key, "") == before
+    shelf.close()
+
+
 def test_what_a_folded_exec_stands_for_is_counted_everywhere(tmp_path: Path, events: Events) -> None:
     builder = ColumnsBuilder()
     subject = builder.subject(events.subject())

@@ -375,7 +375,9 @@ class GetBaselineResponse(_message.Message):
             REJECTED: GetBaselineResponse.Entry._State.ValueType  # 4
             """A person said that it is not: always told."""
             EXPIRED: GetBaselineResponse.Entry._State.ValueType  # 5
-            """It was approved until a time that is over."""
+            """It was approved until a time that is over; or, where nobody decided, it was learned, and was not seen any more for so
+            long that it is new if it comes back.
+            """
 
         class State(_State, metaclass=_StateEnumTypeWrapper): ...
         STATE_UNSPECIFIED: GetBaselineResponse.Entry.State.ValueType  # 0
@@ -387,7 +389,9 @@ class GetBaselineResponse(_message.Message):
         REJECTED: GetBaselineResponse.Entry.State.ValueType  # 4
         """A person said that it is not: always told."""
         EXPIRED: GetBaselineResponse.Entry.State.ValueType  # 5
-        """It was approved until a time that is over."""
+        """It was approved until a time that is over; or, where nobody decided, it was learned, and was not seen any more for so
+        long that it is new if it comes back.
+        """
 
         class _Phase:
             ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -424,6 +428,7 @@ class GetBaselineResponse(_message.Message):
         WHY_FIELD_NUMBER: _builtins.int
         DECIDED_FIELD_NUMBER: _builtins.int
         UNTIL_FIELD_NUMBER: _builtins.int
+        GONE_FIELD_NUMBER: _builtins.int
         container: _builtins.str
         type: _incident_pb2.BehaviourType.ValueType
         key: _builtins.str
@@ -453,6 +458,10 @@ class GetBaselineResponse(_message.Message):
         def decided(self) -> _timestamp_pb2.Timestamp: ...
         @_builtins.property
         def until(self) -> _timestamp_pb2.Timestamp: ...
+        @_builtins.property
+        def gone(self) -> _timestamp_pb2.Timestamp:
+            """When it was seen last before it expired; absent: it never did. If it came back, all beside this is of the time since."""
+
         def __init__(
             self,
             *,
@@ -474,10 +483,11 @@ class GetBaselineResponse(_message.Message):
             why: _builtins.str = ...,
             decided: _timestamp_pb2.Timestamp | None = ...,
             until: _timestamp_pb2.Timestamp | None = ...,
+            gone: _timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "first_seen", b"first_seen", "last_seen", b"last_seen", "until", b"until"]  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "first_seen", b"first_seen", "gone", b"gone", "last_seen", b"last_seen", "until", b"until"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "container", b"container", "count", b"count", "decided", b"decided", "example", b"example", "first_seen", b"first_seen", "key", b"key", "last_seen", b"last_seen", "nodes", b"nodes", "of", b"of", "parent", b"parent", "phases", b"phases", "replicas", b"replicas", "revisions", b"revisions", "state", b"state", "type", b"type", "until", b"until", "why", b"why"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "container", b"container", "count", b"count", "decided", b"decided", "example", b"example", "first_seen", b"first_seen", "gone", b"gone", "key", b"key", "last_seen", b"last_seen", "nodes", b"nodes", "of", b"of", "parent", b"parent", "phases", b"phases", "replicas", b"replicas", "revisions", b"revisions", "state", b"state", "type", b"type", "until", b"until", "why", b"why"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
