@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.rootfs import compile_c
 
-__all__ = ["WORK", "Image", "busybox", "pause", "work"]
+__all__ = ["LOAD", "WORK", "Image", "busybox", "pause", "work"]
 
 BUSYBOX = Path("/bin/busybox")
 USERS = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
@@ -60,6 +60,51 @@ int main(int count, char **words) {
     int seconds = atoi(words[6]);
     if (seconds < 0) for (;;) pause();
     sleep(seconds);
+    return 0;
+}
+"""
+
+
+LOAD = "/bin/load"
+"""Executes all the time until it is told to end, then says how often and how fast that was."""
+
+# load UID NAMESPACE/POD CONTAINER RATE: RATE execs a second at most; who was held up catches up. Up to 32 run at a time: what
+# else there is to do on a machine slows down each of them, but not so much all of them.
+_LOAD = """
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+static volatile sig_atomic_t ended;
+static void end(int number) { ended = 1; }
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec + time.tv_nsec / 1e9;
+}
+int main(int count, char **words) {
+    if (count != 5) return 2;
+    signal(SIGTERM, end);
+    double rate = atof(words[4]), begin = now();
+    long made = 0, reaped = 0;
+    int status;
+    while (!ended) {
+        while (made > reaped && waitpid(-1, &status, made - reaped < 32 ? WNOHANG : 0) > 0)
+            { if (status) return 4; reaped++; }
+        if (made >= rate * (now() - begin)) {
+            usleep(2000);
+            continue;
+        }
+        char number[16], *arguments[] = {"nothing", words[1], words[2], words[3], number, NULL}, *none[] = {NULL};
+        snprintf(number, sizeof number, "%ld", made);
+        pid_t child;
+        if (posix_spawn(&child, "/bin/nothing", NULL, NULL, arguments, none)) return 3;
+        made++;
+    }
+    printf("%ld %.3f\\n", made, now() - begin);
     return 0;
 }
 """
@@ -126,6 +171,6 @@ def busybox() -> Image:
 
 
 def work(tag: str = "1") -> Image:
-    """Return an image with `WORK` and nothing else."""
-    files = {WORK: compile_c(_WORK), "/bin/nothing": compile_c(_NOTHING), "/etc/version": tag.encode()}
+    """Return an image with `WORK`, `LOAD` and nothing else."""
+    files = {WORK: compile_c(_WORK), LOAD: compile_c(_LOAD), "/bin/nothing": compile_c(_NOTHING), "/etc/version": tag.encode()}
     return Image(f"localhost/work:{tag}", (WORK,), files)
