@@ -41,24 +41,21 @@ class Span(Generic[_Who]):
 class _Holding(Generic[_Who]):
     """One entry of a chain, newest first: as most things have had one holder, there is no list to pay for."""
 
-    __slots__ = ("_blur", "begin", "earlier", "end", "sure", "who")
+    __slots__ = ("_blur", "after", "begin", "earlier", "end", "sure", "who")
 
     def __init__(self, begin: int, certain: int, who: _Who, earlier: "_Holding[_Who] | None") -> None:
         self.begin = begin
         self._blur = _blur(certain - begin)
         self.end = self.sure = FOREVER
         """It has been lost by `end`, and was not before `sure`."""
+        self.after = 0
+        """What forgotten holders prove: before this it was one of them, or cannot be told."""
         self.who = who
         self.earlier = earlier
 
     @property
     def certain(self) -> int:
         return self.begin + self._blur
-
-    def starts(self, begin: int) -> None:
-        """Take note that it did not begin before this time."""
-        self._blur = _blur(max(0, self.certain - begin))
-        self.begin = begin
 
 
 def _blur(time: int) -> int:
@@ -81,24 +78,26 @@ class History(Generic[_Key, _Who]):
 
     def hold(self, key: _Key, who: _Who, begin: int, certain: int) -> None:
         """Note that `who` has it since some time from `begin` to `certain`; what is said twice only becomes more exact."""
-        end = sure = FOREVER
         found = self._find(key, who)
-        if found is not None and certain < found.end:
-            begin, certain = max(begin, found.begin), min(certain, found.certain)
-            end, sure = found.end, found.sure
-            if (begin, certain) == (found.begin, found.certain):
-                return
+        if found is None or certain >= found.end:
+            self._link(key, who, min(begin, certain), certain)
+            return
+        begin, certain = max(begin, found.begin), min(certain, found.certain)
+        if (begin, certain) != (found.begin, found.certain):
             self._unlink(key, found)
-        after: _Holding[_Who] | None = None
-        here = self._newest.get(key)
-        while here is not None and here.certain > certain:
-            after, here = here, here.earlier
-        new = _Holding(min(begin, certain), certain, who, here)
-        new.end, new.sure = end, sure
-        if after is None:
-            self._newest[key] = new
-        else:
-            after.earlier = new
+            new = self._link(key, who, min(begin, certain), certain)
+            new.end, new.sure, new.after = found.end, found.sure, found.after
+
+    def doubt(self, key: _Key, who: _Who, *, least: int, most: int, now: int) -> None:
+        """Take note that the times that were said are off by something between the two; what was heard by now was so by now."""
+        found = self._find(key, who)
+        if found is None:
+            return
+        self._unlink(key, found)
+        new = self._link(key, who, max(0, found.begin + least), max(found.certain, min(found.certain + most, now)))
+        if found.end != FOREVER:
+            new.end, new.sure = max(found.end, min(found.end + most, now)), max(0, found.sure + least)
+        new.after = found.after
 
     def end(self, key: _Key, who: _Who, time: int, sure: int | None = None) -> None:
         """Note that `who` has it no longer since `time`, or since earlier if that was said before.
@@ -132,7 +131,7 @@ class History(Generic[_Key, _Who]):
         while here is not None:
             end = min(here.sure, here.end, until)
             until = min(until, here.begin)
-            begin, before = here.begin, here.earlier
+            begin, before = max(here.begin, here.after), here.earlier
             while before is not None:
                 begin = max(begin, _after(before, here))
                 before = before.earlier
@@ -147,6 +146,18 @@ class History(Generic[_Key, _Who]):
             here = here.earlier
         return here
 
+    def _link(self, key: _Key, who: _Who, begin: int, certain: int) -> _Holding[_Who]:
+        after: _Holding[_Who] | None = None
+        here = self._newest.get(key)
+        while here is not None and here.certain > certain:
+            after, here = here, here.earlier
+        new = _Holding(begin, certain, who, here)
+        if after is None:
+            self._newest[key] = new
+        else:
+            after.earlier = new
+        return new
+
     def _drop(self, key: _Key, holding: _Holding[_Who]) -> None:
         """Forget a holding, but not what it proves about the others."""
         here: _Holding[_Who] | None = self._newest[key]
@@ -155,7 +166,7 @@ class History(Generic[_Key, _Who]):
             if here is holding:
                 newer = False
             elif newer:
-                here.starts(_after(holding, here))
+                here.after = max(here.after, holding.after, _after(holding, here))
             else:
                 here.end = min(here.end, holding.begin)
             here = here.earlier

@@ -252,6 +252,20 @@ def test_no_lookup_names_who_did_not_have_the_address(all_lives: list[Life], tim
             assert holder in ([], [life])  # nobody had it: one who is about to, or was not heard of since
 
 
+def test_what_was_not_known_exactly_is_not_known_exactly_once_others_are_forgotten() -> None:
+    """Four pods had the address within one second; news of the first come last, long after it is gone."""
+    cluster = Cluster()
+    for number in (1, 2, 3):
+        cluster.pod(f"p{number}", ips=["10.1.0.1"], owner=None, running=None, ready=0, now=0.3)
+        if number < 3:
+            cluster.view.delete_pod(f"uid-p{number}", at(0.01 * number), at(0.3))
+    cluster.pod("p0", ips=["10.1.0.1"], owner=None, running=None, ready=0, now=2000)
+    cluster.view.delete_pod("uid-p0", at(2001), at(2001))
+    cluster.view.delete_pod("uid-p3", at(4000), at(4000))  # those before it are forgotten now
+
+    assert one(cluster, "10.1.0.1", 1, 1500) in {"", "shop/Pod/p3"}
+
+
 @given(pauses=st.lists(st.integers(0, 5), min_size=1, max_size=6), tells_end=st.booleans())
 def test_a_pod_that_lives_for_seconds_is_named(*, pauses: list[int], tells_end: bool) -> None:
     cluster = Cluster()
