@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from peerwatch.columns import PARTS, Accepts, Connects, EventColumns, EventKind, Peer
+from peerwatch.columns import I64, PARTS, Accepts, Connects, EventColumns, EventKind, Peer
 from peerwatch.subjects import Container, Pod, Subject
 
 from collector.archive.unsettled import UNSETTLED, unsettled
@@ -31,7 +31,8 @@ class NamedTable:
 def name(view: ClusterView, table: EventColumns, node: str, *, heard: int = FOREVER) -> NamedTable:
     """Return a node's events as the view knows them. What the agent claims beyond ids is not used.
 
-    Whose pod is not known keeps the container's id and the pod's uid only, so that nobody learns from it.
+    Whose pod is not known keeps the container's id and the pod's uid only, so that nobody learns from it. Where the node's
+    clock leaves in doubt when something happened, a peer must have had its address all of that while.
 
     The view is right about addresses for times before `heard`. Since then somebody else may have one: the peer of such an event
     is marked as unsettled, if the address had a holder or the event waits for its own name anyway.
@@ -88,18 +89,20 @@ def _with_peers(view: ClusterView, table: EventColumns, heard: int) -> EventColu
     """Return the table with what the other sides were. Whoever the agent says they were is forgotten."""
     peers: dict[Peer, int] = {}
     waits = np.array([unnamed(subject) for subject in table.subjects], bool)
+    first, last = _while(view, table)
     parts: dict[str, Any] = {}
     for kind, part in _sockets(table):
         rows = table.rows_of(kind)
-        asked = _Asked(part.address, _ports(kind, part), table.time[rows], waits[table.subject[rows]])
+        asked = _Asked(part.address, _ports(kind, part), first[rows], last[rows], waits[table.subject[rows]])
         parts[PARTS[kind].name] = replace(part, peer=_peers(view, asked, peers, heard))
     return replace(table, peers=list(peers), **parts)
 
 
 def _settled(view: ClusterView, table: EventColumns, heard: int) -> EventColumns:
     """Return the table with the peers of those events that were before `heard`: by now it is known what became of addresses."""
+    first, last = _while(view, table)
     ready = unsettled(table)
-    ready &= table.time < heard
+    ready &= last < heard
     if not bool(ready.any()):
         return table
     found: dict[Peer, int] = {}
@@ -107,12 +110,22 @@ def _settled(view: ClusterView, table: EventColumns, heard: int) -> EventColumns
     for kind, part in _sockets(table):
         rows = table.rows_of(kind)
         own = ready[rows]
-        asked = _Asked(part.address[own], _ports(kind, part)[own], table.time[rows][own], np.zeros(int(own.sum()), bool))
+        waits = np.zeros(int(own.sum()), bool)
+        asked = _Asked(part.address[own], _ports(kind, part)[own], first[rows][own], last[rows][own], waits)
         numbers = _peers(view, asked, found, heard)
         peer = part.peer.copy()
         peer[own] = np.where(numbers > 0, numbers + len(table.peers), 0)
         parts[PARTS[kind].name] = replace(part, peer=peer)
     return replace(table, peers=[*table.peers, *found], **parts)
+
+
+def _while(view: ClusterView, table: EventColumns) -> tuple[I64, I64]:
+    """Return from when to when each event may have happened, as the clocks of their nodes are."""
+    doubts = [view.clocks.of(subject.node) for subject in table.subjects]
+    if not any(doubts):
+        return table.time, table.time
+    least, most = (np.array([getattr(each, name) for each in doubts], np.int64) for name in ("least", "most"))
+    return table.time + least[table.subject], table.time + most[table.subject]
 
 
 def _sockets(table: EventColumns) -> list[tuple[EventKind, Connects | Accepts]]:
@@ -126,17 +139,18 @@ def _ports(kind: EventKind, part: Connects | Accepts) -> npt.NDArray[np.uint16]:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """Whose these addresses were at these times, a row each; `waits`: the event waits for another name anyway."""
+    """Whose these addresses were from `first` to `last`, a row each; `waits`: the event waits for another name anyway."""
 
     address: npt.NDArray[np.uint8]
     port: npt.NDArray[np.uint16]
-    time: npt.NDArray[np.int64]
+    first: I64
+    last: I64
     waits: npt.NDArray[np.bool_]
 
 
 def _peers(view: ClusterView, asked: _Asked, peers: dict[Peer, int], heard: int) -> U32:
     """Return for each row the number of its peer, 0 for nobody, n for the n-th of `peers`, to which new ones come."""
-    address, port, time = asked.address, asked.port, asked.time
+    address, port, first_time, last_time = asked.address, asked.port, asked.first, asked.last
     numbers = np.zeros(len(address), np.uint32)
     if not len(address):
         return numbers
@@ -148,10 +162,15 @@ def _peers(view: ClusterView, asked: _Asked, peers: dict[Peer, int], heard: int)
         rows = order[ends[at - 1] if at else 0 : ends[at]]
         packed = address[row].tobytes()
         for span in view.spans(packed, int(port[row])):
-            inside = rows[(time[rows] >= span.begin) & (time[rows] < span.end)]
-            if len(inside):
-                numbers[inside] = peers.setdefault(span.who, len(peers)) + 1
-        doubtful = rows[(time[rows] >= heard) & ((numbers[rows] > 0) | asked.waits[rows])]
+            begins, ends_after = first_time[rows], last_time[rows]
+            inside = (begins >= span.begin) & (ends_after < span.end)
+            if inside.any():
+                numbers[rows[inside]] = peers.setdefault(span.who, len(peers)) + 1
+            # It may have been this one or whoever was said before: nobody, unless that is the same.
+            partly = ~inside & (ends_after >= span.begin) & (begins < span.end)
+            partly &= numbers[rows] != peers.get(span.who, -1) + 1
+            numbers[rows[partly]] = 0
+        doubtful = rows[(last_time[rows] >= heard) & ((numbers[rows] > 0) | asked.waits[rows])]
         if len(doubtful) and packed not in FIXED:
             numbers[doubtful] = peers.setdefault(UNSETTLED, len(peers)) + 1
     return numbers

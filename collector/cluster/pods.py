@@ -7,13 +7,15 @@ of what a pod says is what all replicas of its workload say.
 import sys
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, KeysView
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from peerwatch.addresses import address_text
 from peerwatch.columns import NANOSECONDS
 from peerwatch.subjects import Container, Pod, Workload
 
+from collector.cluster.clocks import CERTAIN, Doubt
 from collector.cluster.history import History, told_from
 from collector.cluster.objects import ClusterPod, Port
 
@@ -65,6 +67,15 @@ class KnownPod:
         return next((each for each in self.containers if each.id == container_id), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """When something is told of a pod, until when what was known of it was so for sure, and what its node's clock is worth."""
+
+    now: int
+    heard: int
+    doubt: Doubt
+
+
 class Pods:
     """All pods there are and those deleted lately. `version` rises with each change."""
 
@@ -101,13 +112,16 @@ class Pods:
         """Return the pod that has or had this container."""
         return self._by_container.get(container_id)
 
-    def apply(self, found: ClusterPod, now: int, heard: int | None = None) -> None:
-        """Add a pod or replace what is known of it, which was so until `heard` for sure: until now, if it is not given."""
+    def apply(self, found: ClusterPod, now: int, heard: int | None = None, doubt: Doubt = CERTAIN) -> None:
+        """Add a pod or replace what is known of it, which was so until `heard` for sure: until now, if it is not given.
+
+        `doubt`: in the clock of its node, which says when it began and ended.
+        """
         self.expire(now)
         back = self._deleted.pop(found.record.key, None)  # a list can bring back what a late deletion took
         known = self._pods.get(found.record.key) or (back[1] if back is not None else KnownPod(found.record.key))
         self._unlink(known)
-        self._take(known, found, now, now if heard is None else heard)
+        self._take(known, found, _Told(now, now if heard is None else heard, doubt))
         self._pods[known.key] = known
         self._by_uid[known.pod.uid] = known
         for container in known.containers:
@@ -135,13 +149,23 @@ class Pods:
             del self._deleted[key]
             self._forget(known)
 
-    def _take(self, known: KnownPod, found: ClusterPod, now: int, heard: int) -> None:
-        certain = min(found.certain or now, now)
+    def doubt(self, node: str, doubt: Doubt, now: int) -> None:
+        """Take note that what was said of a node's pods was said by a clock that is off by so much more."""
+        for known in chain(self._pods.values(), (each for _, each in self._deleted.values())):
+            if known.node == node:
+                for address in (*known.addresses, *known.former):
+                    self.addresses.doubt(address, known, least=doubt.least, most=doubt.most, now=now)
+                for port in known.host_ports:
+                    self.ports.doubt(port, known, least=doubt.least, most=doubt.most, now=now)
+
+    def _take(self, known: KnownPod, found: ClusterPod, told: "_Told") -> None:
+        now, doubt = told.now, told.doubt
+        certain = min((found.certain or now) + doubt.most, now)
         if known.addresses and known.addresses != found.addresses:
             # Its sandbox was made again: when its containers began may still be said of the former ones.
             certain = now
             for address in set(known.addresses).difference(found.addresses):
-                self.addresses.end(address, known, now, heard)
+                self.addresses.end(address, known, now, told.heard)
                 known.former = (*known.former, address)[-EARLIER_MAX:]
         known.containers = tuple(self._merged(known, found))
         known.pod = self._pod(found.record.pod, known.key, own_address=bool(found.addresses))
@@ -149,13 +173,13 @@ class Pods:
         known.node = sys.intern(found.node)
         known.addresses, known.host_ports = found.addresses, found.host_ports
         known.facts = int(found.facts)
-        begin = told_from(found.begin, certain, heard=heard, now=now)
+        begin = told_from(max(0, found.begin + doubt.least), certain, heard=told.heard, now=now)
         for address in known.addresses:
             self.addresses.hold(address, known, begin, certain)
         for port in known.host_ports:
             self.ports.hold(port, known, begin, certain)
         if found.ended:
-            self._end(known, found.ended, found.ended)
+            self._end(known, max(found.ended, min(found.ended + doubt.most, now)), max(0, found.ended + doubt.least))
 
     def _merged(self, known: KnownPod, found: ClusterPod) -> Iterator[Container]:
         current = {each.id: each for each in found.record.containers}

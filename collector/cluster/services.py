@@ -204,7 +204,8 @@ def _change(history: History[_Key, Peer], peer: Peer, before: Iterable[_Key], af
     before, after = set(before), set(after)
     for key in before - after:
         history.end(key, peer, when.now, when.heard)
-    certain = min(when.begun + BLUR, when.now)
+    # Who listens is certain when it hears: `begun` is said by a clock that is not ours.
+    certain = when.now if when.heard >= when.now else min(when.begun + BLUR, when.now)
     begin = told_from(when.begun, certain, heard=when.heard, now=when.now)
     for key in after - before:
         history.hold(key, peer, begin, certain)

@@ -12,6 +12,7 @@ from peerwatch.addresses import pack_address
 from peerwatch.columns import NANOSECONDS, Peer
 from peerwatch.subjects import Container, Pod, Subject, Workload
 
+from collector.cluster.clocks import Clocks, Doubt
 from collector.cluster.history import BLUR, FOREVER, History, Span, told_from
 from collector.cluster.objects import ClusterPod, NodeObject, Owned, ServiceObject
 from collector.cluster.pods import KnownPod, Pods
@@ -60,6 +61,7 @@ class ClusterView:
 
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
+        self.clocks = Clocks()
         self.pods = Pods()
         self.services = Services()
         self.slices = Slices(self._workload_of_uid)
@@ -78,7 +80,7 @@ class ClusterView:
 
     def apply_pod(self, found: ClusterPod, now: int, heard: int | None = None) -> None:
         """Add a pod or replace what is known of it, which was so until `heard` for sure: until now, if it is not given."""
-        self.pods.apply(found, now, heard)
+        self.pods.apply(found, now, heard, self.clocks.of(found.node))
         self.slices.pod_known(found.record.key)
 
     def delete_pod(self, key: str, time: int, now: int) -> None:
@@ -88,6 +90,18 @@ class ClusterView:
             self._settle(known)
         self.pods.delete(key, time, now)
         self._expire(now)
+
+    def hear_clock(self, node: str, sent: int, now: int) -> bool:
+        """Take note of what a node's clock showed when something was sent that came now; say whether it is doubted anew.
+
+        What its kubelet has said of its pods is doubted as much.
+        """
+        before = self.clocks.heard(node, sent, now)
+        after = self.clocks.of(node)
+        more = Doubt(min(0, after.least - before.least), max(0, after.most - before.most))
+        if more:
+            self.pods.doubt(node, more, now)
+        return bool(more)
 
     def apply_service(self, service: ServiceObject, now: int, heard: int | None = None) -> None:
         """Add a service or replace what is known of it; see `apply_pod`."""

@@ -15,6 +15,7 @@ from peerwatch.subjects import Subject, Workload
 
 from collector.archive.unsettled import UNSETTLED
 from collector.cluster import naming
+from collector.cluster.clocks import Doubt
 from collector.cluster.history import FOREVER
 from collector.cluster.naming import NamedTable
 from collector.cluster.objects import Owned, parse_node, parse_owned, parse_pod_of_cluster, parse_service, parse_slice
@@ -42,6 +43,9 @@ REPLICA_SETS = Resource("/apis/apps/v1/replicasets", "replica sets", metadata_on
 JOBS = Resource("/apis/batch/v1/jobs", "jobs", metadata_only=True)
 INGRESSES = Resource("/apis/networking.k8s.io/v1/ingresses", "ingresses")
 NAMESPACES = Resource("/api/v1/namespaces", "namespaces", metadata_only=True)
+
+
+_MEANS = "destinations are named only where that makes no difference, an address that changed hands in between is not"
 
 
 class _HasKey(Protocol):
@@ -136,6 +140,15 @@ class ClusterWatch:
         for each in self.reflectors:
             each.stop(1)  # all have been told
 
+    def hear_clock(self, node: str, sent: int, now: int) -> bool:
+        """Take note of a node's clock; see `ClusterView.hear_clock`."""
+        with self._lock:
+            doubted = self._view.hear_clock(node, sent, now)
+            doubt = self._view.clocks.of(node)
+        if doubted:
+            LOG.warning("the clock of node %r is off: %s; %s", node, _off(doubt), _MEANS)
+        return bool(doubt)
+
     def name(self, table: EventColumns, node: str) -> NamedTable:
         """Return a node's events with the view's names; see `naming.name`."""
         with self._lock:
@@ -191,6 +204,13 @@ def _follow(
     reflector = Reflector(server, resource, store, parse)
     store.behind_s = reflector.behind_s
     return reflector
+
+
+def _off(doubt: Doubt) -> str:
+    """Say how far a clock is off, or was lately."""
+    ahead, behind = -doubt.least // NANOSECONDS, doubt.most // NANOSECONDS
+    found = [f"up to {seconds} s {where}" for seconds, where in ((ahead, "ahead"), (behind, "behind")) if seconds]
+    return " and ".join(found)
 
 
 @dataclass(frozen=True, slots=True)

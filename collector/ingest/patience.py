@@ -37,13 +37,14 @@ class Patience:
     watch: ClusterWatch
     begun: float
 
-    async def wait(self, hello: ingest_pb2.Hello, columns: ingest_pb2.EventColumns) -> None:
+    async def wait(self, hello: ingest_pb2.Hello, batch: ingest_pb2.EventBatch) -> None:
         """Return when all pods of a batch are known, or there is no use in waiting any more."""
+        columns = batch.columns
         if hello.cluster != self.watch.cluster:
             return
         refs = [(each.pod.uid, each.container.id) for each in columns.subjects[:SUBJECTS_MAX]]
         refs = [each for each in refs if any(each)]
-        until = _youngest(columns.time) + PATIENCE_NS
+        until = time.time_ns() - _age(columns.time, batch.sent_at) + PATIENCE_NS
         looked = -1
         while refs:
             if self.watch.synced:
@@ -58,8 +59,11 @@ class Patience:
             await asyncio.sleep(LOOK_S)
 
 
-def _youngest(times: bytes) -> int:
-    """Return the last time of a column, of now at most; 0 if it is none, which is told when the batch is read."""
+def _age(times: bytes, sent: int) -> int:
+    """Return how long ago the last event of a column was, by the clock that it was told by; very long if it is no column.
+
+    The collector's clock is another, and does not tell unless the agent is too old to say what its own shows.
+    """
     if len(times) % 8 or not times:
-        return 0
-    return min(int(np.frombuffer(times, "<i8").max()), time.time_ns())
+        return PATIENCE_NS
+    return min(PATIENCE_NS, max(0, (sent or time.time_ns()) - int(np.frombuffer(times, "<i8").max())))

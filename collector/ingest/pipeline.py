@@ -183,17 +183,20 @@ class Pipeline:
     def _admit(self, received: Received) -> EventColumns:
         try:
             table = admit(received.batch, received.hello, now=received.time, bounds=self._bounds, counters=self._counters)
-            return self._named(received.hello, table)
+            return self._named(received, table)
         except RefusedError as refused:
             LOG.warning("batch %d of node %r refused: %s", received.batch.sequence, received.hello.node, str(refused)[:500])
             self._counters.add(refused.reason)
             # The number is stored without events and acknowledged: a resent batch would be as wrong.
             return wire.decode(ingest_pb2.EventColumns())
 
-    def _named(self, hello: ingest_pb2.Hello, table: EventColumns) -> EventColumns:
+    def _named(self, received: Received, table: EventColumns) -> EventColumns:
         """Return the events that this node may speak of, with the names that the cluster knows."""
+        hello = received.hello
         if self._watch is None or not self._names(hello):
             return without_marks(table)
+        if self._watch.hear_clock(hello.node, received.batch.sent_at, received.time):
+            self._counters.add("clock_off", int(table.counts().sum()))
         named = self._watch.name(table, hello.node)
         self._counters.add("foreign_pod", named.foreign)
         if named.foreign and self._liars.due(hello.node):

@@ -256,7 +256,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         try:
             await room.take(received.batch.ByteSize(), outcome)
             if self._patience is not None:
-                await self._patience.wait(received.hello, received.batch.columns)
+                await self._patience.wait(received.hello, received.batch)
             await outcomes.put(outcome)
             await self._waiting.put(_Waiting(received, outcome))
         except asyncio.CancelledError:

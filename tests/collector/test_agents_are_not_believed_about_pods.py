@@ -176,21 +176,22 @@ def test_a_view_without_a_server_to_ask_is_refused_in_one_line(
     assert "give --kubeconfig FILE" in done.stderr
 
 
-def waited(shelf: Shelf, events: EventColumns, *, synced: bool = True, begun: float | None = None) -> float:
+def waited(shelf: Shelf, events: EventColumns, *, synced: bool = True, begun: float | None = None, sent_at: int = 0) -> float:
     """Return how long a batch waits, seconds."""
     for each in shelf.watch.reflectors:
         if synced:
             each.synced.set()
     hello = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
+    batch = ingest_pb2.EventBatch(sequence=1, columns=wire.encode(events), sent_at=sent_at)
     begin = time.monotonic()
-    asyncio.run(Patience(shelf.watch, begin if begun is None else begun).wait(hello, wire.encode(events)))
+    asyncio.run(Patience(shelf.watch, begin if begun is None else begun).wait(hello, batch))
     return time.monotonic() - begin
 
 
 def test_a_batch_waits_until_its_pods_are_known(shelf: Shelf) -> None:
     async def both() -> None:
         hello = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
-        events = wire.encode(table(claim("uid-web-1"), begin=time.time_ns()))
+        events = ingest_pb2.EventBatch(columns=wire.encode(table(claim("uid-web-1"), begin=time.time_ns())))
         waiting = asyncio.create_task(Patience(shelf.watch, 0).wait(hello, events))
         await asyncio.sleep(0.1)
         assert not waiting.done()
@@ -210,6 +211,17 @@ def test_a_batch_waits_no_longer_than_it_is_young(shelf: Shelf, monkeypatch: pyt
     assert waited(shelf, table(claim("uid-web-1"), begin=time.time_ns() - 61 * SECOND)) < 20
 
 
+@pytest.mark.parametrize("off", [-600, 600])
+def test_how_young_a_batch_is_is_told_by_the_clock_that_its_events_are_told_by(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, off: int
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_NS", SECOND // 2)
+    there = time.time_ns() + off * SECOND
+
+    assert 0.3 < waited(shelf, table(claim("uid-web-1"), begin=there), sent_at=there) < 2
+    assert waited(shelf, table(claim("uid-web-1"), begin=there - SECOND), sent_at=there) < 0.2
+
+
 def test_a_batch_waits_for_the_first_lists_and_not_for_ever(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "SYNC_S", 0.3)
     assert 0.2 < waited(shelf, table(claim("uid-web-1")), synced=False) < 20
@@ -226,4 +238,5 @@ def test_nonsense_does_not_wait_and_is_left_to_the_reader(shelf: Shelf, times: b
     for each in shelf.watch.reflectors:
         each.synced.set()
 
-    asyncio.run(asyncio.wait_for(Patience(shelf.watch, 0).wait(ingest_pb2.Hello(cluster="test", node="n"), columns), 3))
+    batch = ingest_pb2.EventBatch(columns=columns)
+    asyncio.run(asyncio.wait_for(Patience(shelf.watch, 0).wait(ingest_pb2.Hello(cluster="test", node="n"), batch), 3))

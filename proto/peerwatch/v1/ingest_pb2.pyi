@@ -129,8 +129,13 @@ class EventBatch(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     COLUMNS_FIELD_NUMBER: _builtins.int
+    SENT_AT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Starts at 1 in each session and rises by 1."""
+    sent_at: _builtins.int
+    """What the node's clock showed when the batch was sent (again), nanoseconds since 1970; 0: the agent does not say. It tells how
+    far that clock is off.
+    """
     @_builtins.property
     def columns(self) -> Global___EventColumns: ...
     def __init__(
@@ -138,10 +143,11 @@ class EventBatch(_message.Message):
         *,
         sequence: _builtins.int = ...,
         columns: Global___EventColumns | None = ...,
+        sent_at: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "sent_at", b"sent_at", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
