@@ -115,17 +115,26 @@ class ApiServer:
             raise ServerError(f"no credentials: {error}") from error
 
 
+def read_body(response: "BaseHTTPResponse", most: int) -> bytes:
+    """Return an answer of at most so many bytes.
+
+    Raises:
+        ServerError: it is larger.
+    """
+    body: bytes = response.read(most + 1)
+    if len(body) > most:
+        raise ServerError(f"an answer is larger than {most >> 20} MiB", status=response.status)
+    return body
+
+
 def read_object(response: "BaseHTTPResponse", most: int) -> dict[str, Any]:
     """Return the JSON object of an answer of at most so many bytes.
 
     Raises:
         ServerError: it is larger, or is none.
     """
-    body = response.read(most + 1)
-    if len(body) > most:
-        raise ServerError(f"an answer is larger than {most >> 20} MiB", status=response.status)
     try:
-        answer = orjson.loads(body)
+        answer = orjson.loads(read_body(response, most))
     except orjson.JSONDecodeError:
         answer = None
     if not isinstance(answer, dict):

@@ -11,18 +11,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from peerwatch.backoff import Backoff
-from peerwatch.kubernetes.connection import JSON, ApiServer, read_object
+from peerwatch.kubernetes.connection import JSON, ApiServer, read_body
 from peerwatch.kubernetes.errors import ExpiredError, ServerError
 from peerwatch.kubernetes.fields import MalformedError
+from peerwatch.kubernetes.listing import Page
 from peerwatch.kubernetes.watchlines import Change, lines, watch_event
+from peerwatch.memory import give_back
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
-__all__ = ["Reflector", "Resource", "Store"]
+__all__ = ["WATCH_S", "Reflector", "Resource", "Store"]
 
 _log = logging.getLogger(__name__)
 
@@ -184,6 +186,7 @@ class Reflector(Generic[_Item]):
         begin = time.monotonic()
         self.store.replace(self._items(pages))
         self._complete_at = begin
+        give_back()  # pages are large, and the next list is a long time away
         self.synced.set()
         self._heard(len(self.store))
         return pages.version
@@ -203,14 +206,14 @@ class Reflector(Generic[_Item]):
                 accept=self._resource.accept("PartialObjectMetadataList"),
                 read_timeout_s=LIST_TIMEOUT_S,
             ) as response:
-                page = read_object(response, MAX_LIST)
+                page = Page(read_body(response, MAX_LIST))
                 response.release_conn()
-            items = pages.turn(page)
-            del page  # a large one, and the next may be in the making
-            for item in items:
+            for item in page.items():
                 one = self._parse(item)
                 if one is not None:
                     yield one
+            pages.turn(page.metadata)
+            del page  # before the next is asked for
             if not pages.token:
                 return
             if self._stop.is_set():
@@ -311,14 +314,12 @@ class _Pages:
     version: str
     token: str = ""
 
-    def turn(self, page: Mapping[str, Any]) -> list[object]:
-        """Take note of a page and return its items.
+    def turn(self, metadata: Mapping[str, object]) -> None:
+        """Take note of a page that was read.
 
         Raises:
-            ServerError: it is none.
+            ServerError: it was none.
         """
-        items, metadata = page.get("items") or [], page.get("metadata")
-        if not isinstance(items, list) or not isinstance(metadata, Mapping) or not metadata.get("resourceVersion"):
+        if not metadata.get("resourceVersion"):
             raise ServerError("its answer to a list is no list")
         self.version, self.token = str(metadata["resourceVersion"]), str(metadata.get("continue") or "")
-        return items
