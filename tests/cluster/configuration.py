@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cluster.pki import Authority, kubeconfig
 
-__all__ = ["ADDRESS", "API_PORT", "COMPONENTS", "ETCD", "NODE", "arguments", "write"]
+__all__ = ["ADDRESS", "API_PORT", "AUDIT", "COMPONENTS", "ETCD", "NODE", "arguments", "write"]
 
 NODE = "node-1"
 # Every node is alone in its network namespace: all have the same addresses.
@@ -15,6 +15,8 @@ PODS = "10.123.64.0/24"
 SERVICES = "10.123.128.0/20"
 API_SERVICE = "10.123.128.1"
 DNS_SERVICE = "10.123.128.10"
+AUDIT = "audit.json"
+"""In a node's folder: what its API server writes into `audit.log` there."""
 ETCD = "http://127.0.0.1:2379"
 
 USERS = {
@@ -71,6 +73,8 @@ def arguments(component: str, folder: Path, kube: Path) -> list[str]:
                 f"--service-account-signing-key-file={pki}/tokens.key", f"--service-cluster-ip-range={SERVICES}",
                 f"--tls-cert-file={pki}/apiserver.crt", f"--tls-private-key-file={pki}/apiserver.key",
             ]  # fmt: skip
+            if (folder / AUDIT).exists():  # written by who wants to know what is asked, before it is started (again)
+                options += [f"--audit-policy-file={folder / AUDIT}", f"--audit-log-path={folder}/audit.log"]
         case "controller-manager":
             options = [
                 kubeconfig, f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key",

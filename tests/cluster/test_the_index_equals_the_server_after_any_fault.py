@@ -192,6 +192,30 @@ def test_a_version_that_is_too_old_leads_to_one_new_list(follower: Follower, pap
     assert proxy.lists == before + 1
 
 
+@pytest.mark.parametrize("changes", [0, 60])
+def test_renewing_a_watch_is_one_request_and_no_list_however_much_happens(
+    follower: Follower, paper: Paper, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    chance = random.Random(changes)  # noqa: S311 — nothing is kept secret
+    monkeypatch.setattr(reflector, "WATCH_S", (1, 1))  # instead of four to eight minutes
+    before = len(proxy.asked)
+    proxy.break_off()
+    done = 0
+    while len(proxy.asked) < before + 5:
+        if done < changes:
+            paper.change(chance)
+            done += 1
+        else:
+            time.sleep(0.01)
+    follower.until_equal()
+    asked = proxy.asked[before : before + 5]
+
+    assert done == changes
+    assert all("watch=true" in path for _, path in asked)
+    # Each lasts as long as was asked for, whatever it has to say.
+    assert all(later - earlier > 0.99 for (earlier, _), (later, _) in itertools.pairwise(asked))
+
+
 def test_a_token_that_is_refused_is_read_again(node: Node, paper: Paper, proxy: Proxy, token: str, tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_bytes((node.folder / "pki/ca.crt").read_bytes())
     (tmp_path / "token").write_text(token)
