@@ -88,7 +88,8 @@ class Pods:
         self._deleted_for_ns = deleted_for_ns
         self._pods: dict[str, KnownPod] = {}
         self._deleted: OrderedDict[str, tuple[int, KnownPod]] = OrderedDict()
-        self._by_uid: dict[str, KnownPod] = {}
+        self._static: dict[str, KnownPod] = {}
+        """Pods that cgroups call otherwise than the API server does, by what cgroups call them."""
         self._by_container: dict[str, KnownPod] = {}
         self._shared: dict[object, object] = {}
 
@@ -106,7 +107,10 @@ class Pods:
 
     def of_uid(self, uid: str) -> KnownPod | None:
         """Return the pod with this uid, as cgroups carry it."""
-        return self._by_uid.get(uid)
+        known = self._static.get(uid) or self._pods.get(uid)
+        if known is None and uid in self._deleted:
+            known = self._deleted[uid][1]
+        return known if known is not None and known.pod.uid == uid else None
 
     def of_container(self, container_id: str) -> KnownPod | None:
         """Return the pod that has or had this container."""
@@ -123,7 +127,8 @@ class Pods:
         self._unlink(known)
         self._take(known, found, _Told(now, now if heard is None else heard, doubt))
         self._pods[known.key] = known
-        self._by_uid[known.pod.uid] = known
+        if known.pod.uid != known.key:
+            self._static[known.pod.uid] = known
         for container in known.containers:
             self._by_container[container.id] = known
         self.version += 1
@@ -199,8 +204,8 @@ class Pods:
 
     def _unlink(self, known: KnownPod) -> None:
         # A static pod's mirror that was made again has taken over uid and containers: what belongs to it stays.
-        if self._by_uid.get(known.pod.uid) is known:
-            del self._by_uid[known.pod.uid]
+        if self._static.get(known.pod.uid) is known:
+            del self._static[known.pod.uid]
         for container in known.containers:
             if self._by_container.get(container.id) is known:
                 del self._by_container[container.id]
