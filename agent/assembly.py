@@ -23,6 +23,8 @@ from peerwatch.columns import (
 )
 from peerwatch.subjects import Subject
 
+from agent.capture.records import EVENT
+
 __all__ = ["assemble"]
 
 Array = npt.NDArray[Any]
@@ -56,17 +58,32 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
 
 
 class _Records:
-    """Arrays of different record types, addressed as one: fields joined on demand, texts where they are."""
+    """Arrays of different record types, addressed as one: fields of all of them, texts where they are."""
 
     def __init__(self, parts: list[Array]) -> None:
         self.parts = parts
-        self._joined: dict[str, Array] = {}
+        # A copy, small and in one piece, of what is looked at again and again. As plain bytes: field by field it would cost
+        # more than all that follows.
+        heads = [part.getfield(_PLAIN) for part in parts]
+        self._heads = (np.concatenate(heads) if heads else np.empty(0, _PLAIN)).view(EVENT)
 
     def __getitem__(self, field: str) -> Array:
-        found = self._joined.get(field)
-        if found is None:
-            found = self._joined[field] = np.concatenate([part[field] for part in self.parts])
+        found: Array = self._heads[field]
         return found
+
+    def numbers(self, first: str, count: int, dtype: npt.DTypeLike) -> Array:
+        """Return as a matrix what begins at a field: so many numbers of this type in each row."""
+        begin = _offset(first) // np.dtype(dtype).itemsize
+        found: Array = self._heads.view(dtype).reshape(len(self._heads), -1)[:, begin : begin + count]
+        return found
+
+
+def _offset(field: str) -> int:
+    fields = EVENT.fields
+    return fields[field][1] if fields is not None else 0
+
+
+_PLAIN = np.dtype(("V", EVENT.itemsize))
 
 
 def _repeated(records: _Records, rows: Array, wall: int) -> dict[str, Array]:
@@ -129,19 +146,19 @@ def _subjects(records: _Records, builder: ColumnsBuilder, subject_of: Callable[[
     return np.array([builder.subject(subject_of(int(key))) for key in keys], np.uint32)[inverse]
 
 
-_LENGTHS = ("exe_length", "script_length", "ancestors_length", "cwd_length", "args_length")
-_IDENTITY = ("image", "start", "pid", "uid", "flags", "exec_id")
+_PROCESS_WORDS = (EVENT.itemsize - _offset("start")) // 8
+"""All that a record says of its process, but for texts, stands at its end: so many numbers of 64 bits."""
+
+_LENGTHS = 5
+"""Of texts, from `exe_length` on."""
 
 
 def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> tuple[npt.NDArray[np.uint32], Processes]:
     """Return each record's process, and these processes; what a process image repeats, connects above all, is there once."""
-    lengths = np.stack([records[name] for name in _LENGTHS]).astype(np.int64)
     # An image is what has the same pid, start and time of exec; the user may change within one, and long texts may be cut.
-    identity = np.stack(
-        [*(records[name].astype(np.uint64) for name in _IDENTITY), lengths.sum(axis=0).astype(np.uint64)], axis=1
-    )
-    first, process = _distinct(identity)
-    words = _words(records, first, lengths[:, first], builder, start_wall)
+    first, process = _distinct(records.numbers("start", _PROCESS_WORDS, np.uint64))
+    lengths = records.numbers("exe_length", _LENGTHS, np.uint16)[first].T.astype(np.int64)
+    words = _words(records, first, lengths, builder, start_wall)
     exe, script, cwd, ancestors, ancestor_ids, parent_exe, args = words
     return process, Processes(
         pid=records["pid"][first].astype(np.uint32),

@@ -22,14 +22,22 @@ from agent.capture.records import Counter
 from agent.identity.resolver import Resolution, Resolver
 from agent.step import Step
 
-__all__ = ["Node"]
+__all__ = ["Node", "pause_after"]
 
 _log = logging.getLogger(__name__)
 
 GATHER_S = 0.025
 """Pause after each read. What comes alone goes out at once; what comes all the time waits half of this in the mean, and costs
-40 turns of the loop a second however little each brings: a turn takes about a millisecond. The ring holds five times what two
-cores produce meanwhile."""
+40 turns of the loop a second however little each brings: a turn takes one to two milliseconds."""
+
+MOST_GATHER_S = 0.1
+"""The same under a flood, where nothing is alone and turns are what it costs."""
+
+FLOOD_PER_S = 4000
+"""Records a second that are a flood: a turn of 25 ms would bring a hundred, and cost more by itself than they do."""
+
+WORTH_A_TURN = 2048
+"""Records that a turn may wait for in a flood: a sixth of the ring. Beyond, it costs little beside them."""
 
 BUSY_S = 0.05
 """How often connects without outcome and events without pod are looked at while there are any."""
@@ -100,6 +108,7 @@ class Node:
         current = self._probes.current
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wake())
+        before = _now()
         try:
             while not stop.is_set():
                 under_way = self._look(current)
@@ -109,7 +118,8 @@ class Node:
                     current.tell(current.overdue(now - HOLD_NS))
                 read = await self._turn(current, now)
                 if 0 < read < MOST_RECORDS:
-                    await asyncio.sleep(GATHER_S)
+                    await asyncio.sleep(pause_after(read, (now - before) / 1e9))
+                before = now
         finally:
             stopping.cancel()
         current.folds.report()
@@ -230,6 +240,13 @@ class Node:
                 end=self._looked_at,
             )
         return [builder.build()] if len(builder) else [], reported
+
+
+def pause_after(records: int, seconds: float) -> float:
+    """Return how long to gather, seconds, when the last so many brought so many records."""
+    if records < FLOOD_PER_S * seconds:
+        return GATHER_S
+    return min(MOST_GATHER_S, max(GATHER_S, WORTH_A_TURN * seconds / records))
 
 
 def _now() -> int:

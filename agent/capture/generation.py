@@ -61,7 +61,7 @@ def describe(pins: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What was read at once. Long events come after small ones, not by time."""
+    """What was read at once, until it is released. Long events come after small ones, not by time."""
 
     small: npt.NDArray[Any]
     long: npt.NDArray[Any]

@@ -7,6 +7,7 @@ import numpy as np
 __all__ = [
     "ATTEMPT",
     "CGROUP",
+    "EVENT",
     "FOLD",
     "LONG_EVENT",
     "LOSSES",
@@ -117,6 +118,9 @@ _EVENT: list[tuple[str, str] | tuple[str, str, tuple[int]]] = [
     ("args_length", "<u2"),
     ("process_unused", "<u2", (3,)),
 ]
+
+EVENT = np.dtype(_EVENT)
+"""What all records begin with."""
 
 SMALL_EVENT = np.dtype([*_EVENT, ("text", "u1", (_SMALL_TEXT,))])
 LONG_EVENT = np.dtype([*_EVENT, ("text", "u1", (_LONG_TEXT,))])
