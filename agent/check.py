@@ -144,8 +144,14 @@ def _canary(generation: Generation) -> Finding:
 def _known_gaps() -> Iterator[Finding]:
     if Path("/proc/sys/kernel/io_uring_disabled").exists() and _io_uring_is_off():
         yield Finding("ok", "io_uring", "switched off on this node")
+    elif "REQUEST_OPCODE" in offset_macros(Btf(), platform.machine()):
+        yield Finding("ok", "io_uring", "sends, connects, accepts and listens are seen, UDP without its result")
     else:
-        yield Finding("limited", "io_uring", "TCP connects are seen; UDP, accepts and connects without a route are not")
+        yield Finding(
+            "limited",
+            "io_uring",
+            "TCP connects are seen; UDP, accepts and connects without a route are not: its tracepoints are missing or older",
+        )
     if platform.machine() == "x86_64":
         yield Finding("limited", "32-bit programs", "their execs and TCP connects are seen; UDP and accepts are not")
 

@@ -19,7 +19,9 @@ _MEMBER = struct.Struct("<III")
 _ENUMERATOR = struct.Struct("<Ii")
 
 _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT = 2, 3, 4, 5, 6, 8, 9, 10, 11
+_FUNCTION = 13
 _TYPE_TAG = 18
+_NAMED = {_STRUCT, _UNION, _ENUM, _TYPEDEF}
 _TRANSPARENT = {_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG}
 
 # Bytes that follow struct btf_type, by kind: fixed, or per entry of the type's vlen (DATASEC, ENUM64, …).
@@ -67,7 +69,7 @@ class Btf:
         while at < end:
             name, info, _ = unpack(data, at)
             kind = info >> 24 & 0x1F
-            if name and kind in {_STRUCT, _UNION, _ENUM}:
+            if name and kind in _NAMED:
                 names.setdefault((kind, name), len(types))
             types.append((info, at))
             at += 12 + _FIXED.get(kind, 0) + _PER_ENTRY.get(kind, 0) * (info & 0xFFFF)
@@ -89,7 +91,7 @@ class Btf:
                 if index is not None:
                     return self._type(index)
             at = bytes(self._strings).find(encoded, at + 1)
-        raise BtfError(f"this kernel has no struct {name}")
+        raise BtfError(f"this kernel has no type {name}")
 
     def _resolve(self, index: int) -> _Type:
         found = self._type(index)
@@ -130,6 +132,19 @@ class Btf:
     def size(self, name: str) -> int:
         """Return a struct's size in bytes."""
         return self._find(name, (_STRUCT, _UNION)).size_or_type
+
+    def arguments(self, name: str) -> int:
+        """Return how many arguments a function has, given the name of its type or of a pointer to it.
+
+        Raises:
+            BtfError: this kernel has no such type, or it is no function's.
+        """
+        found = self._resolve(self._find(name, (_TYPEDEF,)).size_or_type)
+        while found.kind == _PTR:
+            found = self._resolve(found.size_or_type)
+        if found.kind != _FUNCTION:
+            raise BtfError(f"{name} is no function")
+        return found.vlen
 
     def enumerator(self, enum: str, name: str) -> int:
         """Return the value of one enumerator."""

@@ -86,6 +86,29 @@ MEMBERS: dict[str, tuple[str, ...]] = {
 # Only with overlayfs in the kernel itself; without, UPPER_LAYER is not told for it.
 OVERLAY = {"OVL_INODE_UPPERDENTRY": "ovl_inode.__upperdentry", "OVL_INODE_VFS_INODE": "ovl_inode.vfs_inode"}
 
+# Only where io_uring is as it is since 6.16 or so: what goes through it and no other tracepoint tells.
+URING = {
+    "ACCEPT_FLAGS": "io_accept.iou_flags",
+    "ACCEPT_SLOT": "io_accept.file_slot",
+    "CQE_RESULT": "io_uring_cqe.res",
+    "CQE_USER_DATA": "io_uring_cqe.user_data",
+    "MESSAGE_ADDRESS": "io_async_msghdr.addr",
+    "MESSAGE_NAME": "io_async_msghdr.msg.msg_name",
+    "NODE_FILE": "io_rsrc_node.file_ptr",
+    "REQUEST_DATA": "io_kiocb.async_data",
+    "REQUEST_FD": "io_kiocb.cqe.fd",
+    "REQUEST_FILE": "io_kiocb.file",
+    "REQUEST_FLAGS": "io_kiocb.flags",
+    "REQUEST_OPCODE": "io_kiocb.opcode",
+    "REQUEST_RING": "io_kiocb.ctx",
+    "REQUEST_USER_DATA": "io_kiocb.cqe.user_data",
+    "RING_FILES": "io_ring_ctx.file_table.data.nodes",
+    "RING_FILE_COUNT": "io_ring_ctx.file_table.data.nr",
+}
+
+# How many arguments the tracepoints have in that form, the program's own first.
+URING_TRACEPOINTS = {"io_uring_submit_req": 2, "io_uring_complete": 4}
+
 # Where a stopped system call's arguments are, in order: members of pt_regs, or one array of them from its second on (arm64
 # returns in the first one's register and keeps that apart).
 _X86_REGISTERS = ("di", "si", "dx", "r10", "r8", "r9")
@@ -119,6 +142,9 @@ def offset_macros(btf: Btf, machine: str) -> dict[str, int]:
     macros |= _system_calls(btf, machine)
     with contextlib.suppress(BtfError):  # overlayfs is a module or missing
         macros.update({macro: btf.offset(member) for macro, member in OVERLAY.items()})
+    with contextlib.suppress(BtfError):
+        if all(btf.arguments(f"btf_trace_{name}") == number for name, number in URING_TRACEPOINTS.items()):
+            macros |= {macro: btf.offset(member) for macro, member in URING.items()}
     for subsystem in V1_SUBSYSTEMS:
         try:
             macros["CGROUP_V1_SUBSYSTEM"] = btf.enumerator("cgroup_subsys_id", subsystem)

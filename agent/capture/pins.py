@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.capture.libbpf import identify, link_raw_tracepoint, lookup, opened, pin, store
@@ -48,11 +49,12 @@ MAPS = ("small_events", "long_events", "counters", "cgroups", "state", "folds", 
 # Program → its place in the anchors' table.
 RAW_PROGRAMS = {"process_exec": 0, "process_exit": 1, "state_change": 2}
 SYSCALL_PROGRAMS = {"exit_network": 0}
-PROGRAMS = (*RAW_PROGRAMS, *SYSCALL_PROGRAMS, "control", "tell")
+URING_PROGRAMS = {"uring_submit": 0, "uring_complete": 1}
+PROGRAMS = (*RAW_PROGRAMS, *SYSCALL_PROGRAMS, *URING_PROGRAMS, "control", "tell")
 
 # Tail call → its place; numbers as in bpf/first.h.
 TAILS = {
-    "tails": {"first": 1, "finish": 2, "cgroups_of_current": 3, "process_exec": 4, "state_change": 5},
+    "tails": {"first": 1, "finish": 2, "cgroups_of_current": 3, "process_exec": 4, "state_change": 5, "uring": 7},
     "syscall_tails": {"first": 1, "cgroups_of_current": 3, "network": 6},
 }
 
@@ -63,9 +65,12 @@ RAW_TRACEPOINTS = {
     "anchor_state": "inet_sock_set_state",
 }
 SYSCALLS = ("connect", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg")
-ANCHOR_PROGRAMS = (*RAW_TRACEPOINTS, "anchor_syscall")
-TABLES = {"raw_programs": RAW_PROGRAMS, "syscall_programs": SYSCALL_PROGRAMS}
+URING_TRACEPOINTS = {"anchor_submit": "io_uring_submit_req", "anchor_complete": "io_uring_complete"}
+"""Not every kernel has them, nor did every version of the agent anchor there."""
 
+ANCHOR_PROGRAMS = (*RAW_TRACEPOINTS, "anchor_syscall", *URING_TRACEPOINTS)
+_URING_TABLE = "uring_programs"
+TABLES = {"raw_programs": RAW_PROGRAMS, "syscall_programs": SYSCALL_PROGRAMS, _URING_TABLE: URING_PROGRAMS}
 
 # All that is pinned of a generation. A table of tail calls empties itself when nobody but programs has it any more.
 PINS = (*MAPS, *TABLES, *TAILS, *PROGRAMS, *ANCHOR_PROGRAMS)
@@ -83,13 +88,18 @@ def anchor(folder: Path, generation: Path) -> None:
         UnsupportedError: a tracepoint is missing or may not be attached to; nothing is left behind.
     """
     anchors = folder / ANCHORS
-    links = [anchors / name for name in (*RAW_TRACEPOINTS, *SYSCALLS)]
-    if all(path.exists() for path in (*links, *(anchors / name for name in TABLES))):
-        return
-    unpin_all(anchors)
-    anchors.mkdir(mode=0o700)
+    tables = TABLES.keys() - {_URING_TABLE}
+    if not all((anchors / name).exists() for name in (*tables, *RAW_TRACEPOINTS, *SYSCALLS)):
+        unpin_all(anchors)
+        anchors.mkdir(mode=0o700)
+        _attach(anchors, generation, tables)
+    if not all((anchors / name).exists() for name in (_URING_TABLE, *URING_TRACEPOINTS)):
+        _attach_uring(anchors, generation)
+
+
+def _attach(anchors: Path, generation: Path, tables: Iterable[str]) -> None:
     try:
-        for table in TABLES:
+        for table in tables:
             with opened(generation / table) as descriptor:
                 pin(descriptor, anchors / table)
         for name, tracepoint in RAW_TRACEPOINTS.items():
@@ -103,6 +113,18 @@ def anchor(folder: Path, generation: Path) -> None:
         if isinstance(error, OSError):
             raise UnsupportedError(f"{error.strerror}; CAP_PERFMON is needed") from None
         raise
+
+
+def _attach_uring(anchors: Path, generation: Path) -> None:
+    """Attach to what io_uring says, beside what is attached already. Without it, that much less is seen."""
+    for name in (*URING_TRACEPOINTS, _URING_TABLE):
+        (anchors / name).unlink(missing_ok=True)
+    with opened(generation / _URING_TABLE) as descriptor:
+        pin(descriptor, anchors / _URING_TABLE)
+    for name, tracepoint in URING_TRACEPOINTS.items():
+        # CONFIG_IO_URING=n: no such tracepoint
+        with contextlib.suppress(FileNotFoundError), opened(generation / name) as program:
+            _keep(link_raw_tracepoint(program, tracepoint), anchors / name)
 
 
 def activate(folder: Path, generation: Path) -> None:

@@ -122,10 +122,11 @@ def test_programs_stand_at_the_places_that_calls_name() -> None:
     """TAIL_EXEC and ANCHOR_EXEC are where process_exec stands, and so on."""
     words = {"cgroups_of_current": "CGROUPS", "process_exec": "EXEC", "process_exit": "EXIT", "state_change": "STATE"}
     tails = {words.get(name, name.upper()): place for table in pins.TAILS.values() for name, place in table.items()}
-    anchors = {words[name]: place for name, place in pins.RAW_PROGRAMS.items()}
+    words |= {"exit_network": "SYSCALL", "uring_submit": "SUBMIT", "uring_complete": "COMPLETE"}
+    anchors = {words[name]: place for programs in pins.TABLES.values() for name, place in programs.items()}
 
     assert tails == _defines("TAIL_")
-    assert anchors | {"SYSCALL": pins.SYSCALL_PROGRAMS["exit_network"]} == _defines("ANCHOR_")
+    assert anchors == _defines("ANCHOR_")
 
 
 @pytest.mark.kernel

@@ -10,8 +10,11 @@
 #define ANCHOR_EXIT 1
 #define ANCHOR_STATE 2
 #define ANCHOR_SYSCALL 0
+#define ANCHOR_SUBMIT 0
+#define ANCHOR_COMPLETE 1
 BPF_PROG_ARRAY(raw_programs, 8);
 BPF_PROG_ARRAY(syscall_programs, 8);
+BPF_PROG_ARRAY(uring_programs, 8);
 
 int anchor_exec(void *ctx) {
     raw_programs.call(ctx, ANCHOR_EXEC);
@@ -30,6 +33,16 @@ int anchor_state(void *ctx) {
 
 int anchor_syscall(void *ctx) {
     syscall_programs.call(ctx, ANCHOR_SYSCALL);
+    return 0;
+}
+
+int anchor_submit(void *ctx) {
+    uring_programs.call(ctx, ANCHOR_SUBMIT);
+    return 0;
+}
+
+int anchor_complete(void *ctx) {
+    uring_programs.call(ctx, ANCHOR_COMPLETE);
     return 0;
 }
 

@@ -18,6 +18,7 @@
 #define TAIL_EXEC 4
 #define TAIL_STATE 5
 #define TAIL_NETWORK 6
+#define TAIL_URING 7
 BPF_PROG_ARRAY(tails, 8);
 BPF_PROG_ARRAY(syscall_tails, 8);
 

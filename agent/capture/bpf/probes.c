@@ -7,4 +7,5 @@
 #include "exec.h"
 #include "tcp.h"
 #include "syscalls.h"
+#include "uring.h"
 #include "control.h"

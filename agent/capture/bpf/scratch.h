@@ -25,7 +25,10 @@ struct scratch {
     __u32 place;
     __u32 is_described; /* its cgroups, just now */
     volatile __u32 own_flags;
-    __u32 unused;
+    __u32 operation; /* of a request to io_uring, */
+    void *ring;
+    void *request;
+    __s64 result;
     /* Where the path begins and how much text is used, and where in which path the walk is. They live here, not in registers,
      * because the verifier would follow a value back through every loop that it came from; what it loads from memory has no past. */
     volatile __u32 begin;

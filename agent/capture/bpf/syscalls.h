@@ -31,15 +31,19 @@ struct sys_exit {
 /* struct mmsghdr; it and struct user_msghdr begin with the pointer to the address. */
 #define MMSGHDR_SIZE 64
 
-/* The kernel's struct sock behind a file descriptor of the current process, or 0 if it is no socket. */
-static __always_inline void *socket_of(void *task, __u32 fd) {
+/* The file behind a descriptor of the current process, or 0. */
+static __always_inline void *file_of(void *task, __u32 fd) {
     void *files = FIELD_POINTER(task, TASK_FILES);
     if (!files)
         return 0;
     void *table = FIELD_POINTER(files, FILES_FDT);
     if (!table || fd >= FIELD_U32(table, FDTABLE_MAX_FDS))
         return 0;
-    void *file = read_pointer(FIELD_POINTER(table, FDTABLE_FD) + 8ULL * fd, 0);
+    return read_pointer(FIELD_POINTER(table, FDTABLE_FD) + 8ULL * fd, 0);
+}
+
+/* The kernel's struct sock behind a file, or 0 if it is no socket. */
+static __always_inline void *sock_of(void *file) {
     return is_socket(file) ? read_pointer(read_pointer(file, FILE_PRIVATE_DATA), SOCKET_SK) : 0;
 }
 
@@ -113,7 +117,7 @@ int network(struct sys_exit *ctx) {
     if (membership != INSIDE)
         return 0;
     void *registers = (void *)bpf_task_pt_regs(task);
-    void *sock = socket_of(task, is_accept(ctx) ? result : read_u64(registers, REGISTER_0));
+    void *sock = sock_of(file_of(task, is_accept(ctx) ? result : read_u64(registers, REGISTER_0)));
     if (!sock)
         return 0;
     __u16 protocol = read_u16(sock, SOCK_PROTOCOL);
@@ -166,15 +170,8 @@ int network(struct sys_exit *ctx) {
         else {
             __u64 socket = (__u64)sock;
             int has_address = read_user_address(&key, address, 0);
-            struct repeat_key *before = told.lookup(&socket);
-            if (before) { /* the same connect, or an error that nobody asked for, of a socket in the same memory */
-                int is_same = before->owner == key.owner && before->pid == key.pid && before->port == key.port &&
-                              *(__u64 *)before->address == *(__u64 *)key.address &&
-                              *(__u64 *)&before->address[8] == *(__u64 *)&key.address[8];
-                told.delete(&socket);
-                if (is_same)
-                    return 0;
-            }
+            if (was_told(&key, socket))
+                return 0;
             struct attempt *attempt = find_attempt(socket);
             if (attempt) { /* it began, and gave up within the call */
                 if (end_attempt(scratch, attempt, result_of(-result)))

@@ -71,6 +71,19 @@ static __always_inline void give_place_back(struct attempt *attempt) {
 /* Sockets whose attempt ended with an error that connect() may return, too. */
 BPF_TABLE("lru_hash", __u64, struct repeat_key, told, 256);
 
+/* Whether a connect that failed was told by inet_sock_set_state; asked once. */
+static __always_inline int was_told(struct repeat_key *key, __u64 socket) {
+    struct repeat_key *before = told.lookup(&socket);
+    if (!before)
+        return 0;
+    /* The same connect, or an error that nobody asked for, of a socket in the same memory. */
+    int is_same = before->owner == key->owner && before->pid == key->pid && before->port == key->port &&
+                  *(__u64 *)before->address == *(__u64 *)key->address &&
+                  *(__u64 *)&before->address[8] == *(__u64 *)&key->address[8];
+    told.delete(&socket);
+    return is_same;
+}
+
 static __always_inline int result_of(__s64 error) {
     switch (error) {
     case ECONNREFUSED:
