@@ -41,8 +41,11 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
     """
     builder = ColumnsBuilder()
     records = _Records([part for part in parts if len(part)])
-    subject = _subjects(records, builder, subject_of)
-    process, processes = _processes(records, builder, start_wall)
+    # An image is what has the same pid, start and time of exec; the user may change within one, and long texts may be cut. What
+    # one repeats, connects above all, has it once.
+    first, process = _distinct(records.numbers("start", _PROCESS_WORDS, np.uint64))
+    subject = _subjects(records["cgroup"][first], builder, subject_of)[process]
+    processes = _processes(records, first, builder, start_wall)
     table = builder.build()
     time = records["time"].astype(np.int64) + wall
     order = np.argsort(time, kind="stable")
@@ -141,8 +144,8 @@ _PARTS: dict[EventKind, Callable[[_Records, Array, int], Part]] = {
 }
 
 
-def _subjects(records: _Records, builder: ColumnsBuilder, subject_of: Callable[[int], Subject]) -> npt.NDArray[np.uint32]:
-    keys, inverse = np.unique(records["cgroup"], return_inverse=True)
+def _subjects(cgroups: Array, builder: ColumnsBuilder, subject_of: Callable[[int], Subject]) -> npt.NDArray[np.uint32]:
+    keys, inverse = np.unique(cgroups, return_inverse=True)
     return np.array([builder.subject(subject_of(int(key))) for key in keys], np.uint32)[inverse]
 
 
@@ -153,14 +156,12 @@ _LENGTHS = 5
 """Of texts, from `exe_length` on."""
 
 
-def _processes(records: _Records, builder: ColumnsBuilder, start_wall: int) -> tuple[npt.NDArray[np.uint32], Processes]:
-    """Return each record's process, and these processes; what a process image repeats, connects above all, is there once."""
-    # An image is what has the same pid, start and time of exec; the user may change within one, and long texts may be cut.
-    first, process = _distinct(records.numbers("start", _PROCESS_WORDS, np.uint64))
+def _processes(records: _Records, first: npt.NDArray[np.intp], builder: ColumnsBuilder, start_wall: int) -> Processes:
+    """Return the processes of these records."""
     lengths = records.numbers("exe_length", _LENGTHS, np.uint16)[first].T.astype(np.int64)
     words = _words(records, first, lengths, builder, start_wall)
     exe, script, cwd, ancestors, ancestor_ids, parent_exe, args = words
-    return process, Processes(
+    return Processes(
         pid=records["pid"][first].astype(np.uint32),
         start_time=records["start"][first].astype(np.int64) + start_wall,
         exe=exe,
@@ -192,11 +193,20 @@ _FACTORS = np.cumprod(np.full(1024, 0x9E3779B97F4A7C15, np.uint64), dtype=np.uin
 
 def _distinct(rows: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
     """Return which rows of a matrix are the first of their kind, and for each row of which kind it is."""
-    key = ((rows ^ (rows >> np.uint64(32))) * _FACTORS[: rows.shape[1]]).sum(axis=1)
-    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    if len(first) < len(key) and (rows[first[inverse]] != rows).any():
-        first = inverse = np.arange(len(key))  # two with one key, which 64 bits make a curiosity: all count as different
-    return first, inverse.astype(np.uint32)
+    mixed = rows >> np.uint64(32)
+    mixed ^= rows
+    key = mixed @ _FACTORS[: rows.shape[1]]
+    order = np.argsort(key, kind="stable")
+    in_order = key[order]
+    begins = np.ones(len(key), bool)
+    np.not_equal(in_order[1:], in_order[:-1], out=begins[1:])
+    first = order[begins]
+    which = np.empty(len(key), np.uint32)
+    which[order] = np.cumsum(begins, dtype=np.uint32) - np.uint32(1)
+    if len(first) < len(key) and not np.array_equal(rows[first][which], rows):
+        # Two with one key, which 64 bits make a curiosity: all count as different.
+        return np.arange(len(key)), np.arange(len(key), dtype=np.uint32)
+    return first, which
 
 
 def _words(
