@@ -54,6 +54,8 @@ class Phase(enum.IntEnum):
 
     START = 1
     STEADY = 2
+    STOP = 3
+    """In the last minute of a replica that has ended, and not before."""
 
 
 class Action(enum.IntEnum):

@@ -8,7 +8,6 @@ import dataclasses
 import heapq
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 from typing_extensions import override
 
 from collector.analysis import judging
@@ -16,6 +15,8 @@ from collector.analysis.analysis import Analysis
 from collector.analysis.completeness import completeness_of
 from collector.analysis.curation import Decisions, behaviour_of, ended, program_of
 from collector.analysis.groups import Place
+from collector.analysis.phases import phases_of
+from collector.analysis.questions import Replicas
 from collector.analysis.rulings import RuledGroups, RuledVerdicts
 from collector.analysis.settings import Settings
 from collector.detect import context
@@ -103,7 +104,12 @@ class CuratedAnalysis(Analysis):
     @override
     def baseline(self, workload: WorkloadKey, container: str = "") -> list[BaselineEntry]:
         seen = [self._decided(each) for each in super().baseline(workload, container)]
-        found = [dataclasses.replace(each, phases=self._phases(each)) for each in seen]
+        now, groups = self._verdicts.now, self._groups
+        replicas = {
+            each.container: Replicas.of(groups.by_place[workload, each.container], groups.table, now)
+            for each in {each.container: each for each in seen}.values()
+        }
+        found = [dataclasses.replace(each, phases=self._phases(each, replicas[each.container])) for each in seen]
         found += self._unseen(workload, container)
         return sorted(found, key=lambda each: (each.container, each.type, each.key))
 
@@ -198,17 +204,11 @@ class CuratedAnalysis(Analysis):
                 )
                 yield _with_decision(nothing, each, self._verdicts.now)
 
-    def _phases(self, entry: BaselineEntry) -> tuple[Phase, ...]:
+    def _phases(self, entry: BaselineEntry, replicas: Replicas) -> tuple[Phase, ...]:
         group = self._groups.by_place[entry.workload, entry.container]
         known = group.find(entry.type, entry.key)
-        if known is None or not known.rows:
-            return ()
-        rows = np.fromiter(known.rows.values(), np.int64, len(known.rows))
-        born = np.array([group.replicas[each].born for each in known.rows], np.int64)
-        startup, table = self.settings.nanoseconds(self.settings.startup), self._groups.table
-        starts = bool(np.any(table.first[rows] - born < startup))
-        steady = bool(np.any(table.last[rows] - born >= startup))
-        return (Phase.START,) * starts + (Phase.STEADY,) * steady
+        startup = self.settings.nanoseconds(self.settings.startup)
+        return () if known is None else phases_of(group, known, self._groups.table, replicas, startup)
 
 
 def _with_decision(entry: BaselineEntry, change: Change, now: int) -> BaselineEntry:

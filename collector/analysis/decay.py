@@ -12,10 +12,12 @@ from peerwatch.columns import EventColumns
 from collector.analysis.groups import Groups
 from collector.analysis.judging import is_learned, running_replicas
 from collector.analysis.lives import DAY
+from collector.analysis.phases import phases_of
+from collector.analysis.questions import Replicas
 from collector.analysis.sightings import Entry, Group, SightingTable
 from collector.detect import support
 from collector.detect.forms import ANY
-from collector.records import ExpiredRecord
+from collector.records import ExpiredRecord, Phase
 
 __all__ = ["Calendar"]
 
@@ -62,11 +64,9 @@ class Calendar:
         silent = _silent(group, table, now - support.GONE_DAYS * DAY)
         if not silent:
             return
+        replicas = Replicas.of(group, table, now)
         lives = group.past_lives.copy()
-        lives.add_all(
-            (each.first, max((int(table.last[row]) for row in each.rows), default=each.first))
-            for each in group.replicas.values()
-        )
+        lives.add_all(zip(replicas.first.tolist(), replicas.last.tolist(), strict=True))
         running = running_replicas(group, table, now)
         startup = self._groups.settings.nanoseconds(self._groups.settings.startup)
         gone = [
@@ -75,7 +75,7 @@ class Calendar:
             if support.gone(
                 days=lives.days_after(last),
                 starts=lives.starts_after(last),
-                steady=_was_steady(group, group.entries[behaviour], table, startup),
+                steady=Phase.STEADY in phases_of(group, group.entries[behaviour], table, replicas, startup),
             )
             and is_learned(group.entries[behaviour], table, running)
         ]
@@ -103,11 +103,6 @@ def _silent(group: Group, table: SightingTable, since: int) -> list[tuple[int, i
         for behaviour, time in sorted(found.items())
         if time < since and not (group.entries[behaviour].base and ANY in group.entries[behaviour].key.split())
     ]
-
-
-def _was_steady(group: Group, entry: Entry, table: SightingTable, startup: int) -> bool:
-    """Return whether a replica that is known did it after its start."""
-    return any(table.last[row] - group.replicas[replica].born >= startup for replica, row in entry.rows.items())
 
 
 def _record(group: Group, entry: Entry) -> ExpiredRecord:

@@ -25,7 +25,8 @@ GONE_DAYS = 45
 one for a run that was left out. Days without the workload, or without an agent that saw it, do not count."""
 
 GONE_STARTS = 3
-"""Replicas that began since without doing what only belongs to a start: as many as suffice to learn suffice to unlearn."""
+"""Replicas that began since, where something only belongs to a start or to an end: as many as suffice to learn suffice to
+unlearn. Who began took the place of who ended."""
 
 
 def needed(replicas: int) -> int:
@@ -54,6 +55,6 @@ def gone(*, days: int, starts: int, steady: bool) -> bool:
     Args:
         days: on which the workload was there since it was done last.
         starts: replicas that began since.
-        steady: whether it was ever done by a replica that had started.
+        steady: whether it was ever done by a replica between its start and its end.
     """
     return days >= GONE_DAYS and (steady or starts >= GONE_STARTS)

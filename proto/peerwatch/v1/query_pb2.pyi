@@ -402,6 +402,8 @@ class GetBaselineResponse(_message.Message):
             PHASE_UNSPECIFIED: GetBaselineResponse.Entry._Phase.ValueType  # 0
             START: GetBaselineResponse.Entry._Phase.ValueType  # 1
             STEADY: GetBaselineResponse.Entry._Phase.ValueType  # 2
+            STOP: GetBaselineResponse.Entry._Phase.ValueType  # 3
+            """In the last minute of a replica that has ended, and not before."""
 
         class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
             """When in a replica's life it was first or last seen."""
@@ -409,6 +411,8 @@ class GetBaselineResponse(_message.Message):
         PHASE_UNSPECIFIED: GetBaselineResponse.Entry.Phase.ValueType  # 0
         START: GetBaselineResponse.Entry.Phase.ValueType  # 1
         STEADY: GetBaselineResponse.Entry.Phase.ValueType  # 2
+        STOP: GetBaselineResponse.Entry.Phase.ValueType  # 3
+        """In the last minute of a replica that has ended, and not before."""
 
         CONTAINER_FIELD_NUMBER: _builtins.int
         TYPE_FIELD_NUMBER: _builtins.int
