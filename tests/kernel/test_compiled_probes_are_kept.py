@@ -1,6 +1,7 @@
 """The second start needs no compiler: it is taken away here, so that whoever looks for it fails."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def no_compiler(hidden: Path) -> Taken:
     @contextlib.contextmanager
     def taken() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("PYTHONPATH", str(hidden))
+            environment.setenv("PYTHONPATH", str(hidden), prepend=os.pathsep)
             yield
 
     return taken
