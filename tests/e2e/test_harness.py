@@ -146,7 +146,7 @@ def test_a_signal_leaves_nothing_behind_or_what_the_next_run_sweeps(number: sign
         session, pod, pid = child.stdout.readline().split()
         assert len(traces(session, [pod])) > 6
         child.send_signal(number)
-        child.wait(20)
+        child.wait(120)
 
     if number == signal.SIGKILL:
         sweep()  # as the next run does
