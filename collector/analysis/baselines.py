@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from collector.analysis.judging import is_learned, running_replicas
+from collector.analysis.judging import is_learned
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import surprise
 from collector.records import (
@@ -26,13 +26,12 @@ SETTLED = 0.02
 def baseline_of(group: Group, table: SightingTable, now: int) -> list[BaselineEntry]:
     """Return a group's behaviours with their evidence, sorted by type and key."""
     of = len(group.replicas) + group.past_replicas
-    running = running_replicas(group, table, now)
     return sorted(
-        (_entry(group, entry, table, running, of) for entry in group.entries.values()), key=lambda each: (each.type, each.key)
+        (_entry(group, entry, table, now, of) for entry in group.entries.values()), key=lambda each: (each.type, each.key)
     )
 
 
-def _entry(group: Group, entry: Entry, table: SightingTable, running: int, of: int) -> BaselineEntry:
+def _entry(group: Group, entry: Entry, table: SightingTable, now: int, of: int) -> BaselineEntry:
     gone = entry.gone
     if gone is not None and not entry.rows:
         return BaselineEntry(
@@ -59,7 +58,7 @@ def _entry(group: Group, entry: Entry, table: SightingTable, running: int, of: i
         container=group.container,
         type=entry.type,
         key=entry.key,
-        state=BehaviourState.LEARNED if is_learned(entry, table, running) else BehaviourState.CANDIDATE,
+        state=BehaviourState.LEARNED if is_learned(entry, group, now) else BehaviourState.CANDIDATE,
         count=int(table.count[rows].sum()) + entry.past_count,
         replicas=len(rows) + entry.past_replicas,
         of=of,
@@ -83,8 +82,7 @@ def summary(key: WorkloadKey, groups: Sequence[Group], table: SightingTable, now
         uids |= dict.fromkeys(group.by_uid)
         revisions |= {each.revision: None for each in group.replicas.values() if each.revision}
         total += sum(each.gone is None or bool(each.rows) for each in group.entries.values())
-        running = running_replicas(group, table, now)
-        learned += sum(is_learned(entry, table, running) for entry in group.entries.values())
+        learned += sum(is_learned(entry, group, now) for entry in group.entries.values())
         rows = group.rows()
         last = max(last, int(table.last[rows].max(initial=0)))
         rows = rows[table.type[rows] == BehaviourType.EXEC]

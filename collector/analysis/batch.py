@@ -4,7 +4,6 @@ What repeats is counted in bulk; where something is new, watched or due, the tab
 out does not depend on how the events were cut into tables.
 """
 
-import dataclasses
 import heapq
 from bisect import bisect_left
 from collections import deque
@@ -145,6 +144,7 @@ class Batch:
             behaviour = self._of_this_event(place)
             row, new = self._groups.see(subject, behaviour, int(self._time[place]))
             self._sighting[pair] = row
+            self._groups.note(self._code.item(place), row)
             if new:
                 self._verdicts.hold(row, behaviour)
             self._watch(pair, place)
@@ -156,10 +156,9 @@ class Batch:
 
     def _of_this_event(self, place: int) -> Behaviour:
         """Return the behaviour with the arguments of this very event, as its example."""
-        behaviour: Behaviour = self._behaviours[int(self._behaviour[place])]
         events = self._events
-        arguments = events.processes.args[int(events.process[self._row[place]])]
-        return dataclasses.replace(behaviour, example=tuple(events.string_list(int(arguments))))
+        arguments = events.processes.args[events.process[self._rows[place]]]
+        return self._behaviours[self._behaviour.item(place)].of(tuple(events.string_list(int(arguments))))
 
     def _apply(self, begin: int, end: int) -> None:
         if end > begin:

@@ -5,7 +5,6 @@ event there are only array operations. Text forms are in `behaviour_keys`. Succe
 behaviour: an attempt says as much about the program.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +70,10 @@ class Behaviour:
     """Key of the exec whose arguments these are; empty for what is no argument template."""
     words: tuple[str, ...] = ()
     """The template of the arguments."""
+
+    def of(self, example: tuple[str, ...]) -> "Behaviour":
+        """Return the same with the arguments of one event."""
+        return Behaviour(self.type, self.key, self.exe, self.parent, self.target, self.flags, example, self.base, self.words)
 
 
 class Vocabulary:
@@ -287,7 +290,8 @@ def _arguments(programs: _Programs, places: I64, execs: I64, vocabulary: Vocabul
 
 def _with_arguments(doer: Behaviour, example: tuple[str, ...], names: Sequence[tuple[str, str]] = ()) -> Behaviour:
     words = arguments.template(base_name(doer.exe), example[1:], names)
-    return dataclasses.replace(doer, key=_key_of_arguments(doer, words), base=doer.key, words=words)
+    key = _key_of_arguments(doer, words)
+    return Behaviour(doer.type, key, doer.exe, doer.parent, doer.target, doer.flags, doer.example, doer.key, words)
 
 
 def with_arguments(doer: Behaviour) -> Behaviour:

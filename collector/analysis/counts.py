@@ -4,9 +4,6 @@ An *item* is one behaviour of a container of a workload, a *cell* that item on o
 Each replica that connects has one more cell, its *fan*: how many distinct destinations it had.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from peerwatch.columns import NANOSECONDS
@@ -14,6 +11,7 @@ from peerwatch.columns import NANOSECONDS
 from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.groups import Place
+from collector.analysis.growing import Columns
 from collector.detect.volume import Habit
 
 __all__ = ["AGAIN", "WINDOW", "Counts"]
@@ -66,44 +64,6 @@ _CELL = {
     "told": np.int64,
     "window": np.int64,
 }
-
-
-class Columns:
-    """Named columns that grow together."""
-
-    def __init__(self, types: Mapping[str, type[np.generic]]) -> None:
-        self._columns: dict[str, npt.NDArray[Any]] = {name: np.zeros(64, dtype) for name, dtype in types.items()}
-        self.size = 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getattr__(self, name: str) -> npt.NDArray[Any]:
-        """Return a column with some room at its end."""
-        try:
-            return self.__dict__["_columns"][name]  # type: ignore[no-any-return] # a dict of arrays, looked up past __getattr__
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def add(self, **values: float) -> int:
-        """Add a row and return its number; what is not given is 0."""
-        number = self.size
-        if number == len(next(iter(self._columns.values()))):
-            self._columns = {name: np.concatenate([each, np.zeros_like(each)]) for name, each in self._columns.items()}
-        for name, column in self._columns.items():
-            column[number] = values.get(name, 0)
-        self.size += 1
-        return number
-
-    def keep(self, which: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """Forget all other rows; return the new number of each row, -1 for those forgotten."""
-        rows = np.flatnonzero(which[: self.size])
-        number = np.full(self.size, -1, np.int64)
-        number[rows] = np.arange(len(rows))
-        room = np.zeros(64, np.int64)
-        self._columns = {name: np.concatenate([each[rows], room.astype(each.dtype)]) for name, each in self._columns.items()}
-        self.size = len(rows)
-        return number
 
 
 class Counts:

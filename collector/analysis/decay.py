@@ -10,7 +10,7 @@ import numpy as np
 from peerwatch.columns import EventColumns
 
 from collector.analysis.groups import Groups
-from collector.analysis.judging import is_learned, running_replicas
+from collector.analysis.judging import is_learned
 from collector.analysis.lives import DAY
 from collector.analysis.phases import phases_of
 from collector.analysis.questions import Replicas
@@ -64,10 +64,9 @@ class Calendar:
         silent = _silent(group, table, now - support.GONE_DAYS * DAY)
         if not silent:
             return
-        replicas = Replicas.of(group, table, now)
+        replicas = Replicas.of(group, now)
         lives = group.past_lives.copy()
         lives.add_all(zip(replicas.first.tolist(), replicas.last.tolist(), strict=True))
-        running = running_replicas(group, table, now)
         startup = self._groups.settings.nanoseconds(self._groups.settings.startup)
         gone = [
             behaviour
@@ -77,11 +76,11 @@ class Calendar:
                 starts=lives.starts_after(last),
                 steady=Phase.STEADY in phases_of(group, group.entries[behaviour], table, replicas, startup),
             )
-            and is_learned(group.entries[behaviour], table, running)
+            and is_learned(group.entries[behaviour], group, now)
         ]
         if not gone:
             return
-        group.expire(table, gone, now)
+        group.expire(gone, now)
         self._groups.counters.expired_behaviours += len(gone)
         self._expired += [_record(group, group.entries[behaviour]) for behaviour in gone]
 

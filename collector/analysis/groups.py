@@ -61,7 +61,7 @@ class Groups:
         if group is None:
             if len(self.by_place) >= self.settings.most_workloads:
                 self._forget_one()
-            group = self.by_place[place] = Group(*place, kind, time)
+            group = self.by_place[place] = Group(self.table, *place, kind, time)
         return group
 
     def by_workload(self) -> dict[WorkloadKey, list[Group]]:
@@ -75,8 +75,10 @@ class Groups:
         """Return the sighting of a behaviour on a replica, and whether it has to be judged: it is new and not learned."""
         pod = subject.pod
         group = self.group(place_of(subject), subject.container.kind, time)
-        record = Replica(pod.uid or pod.name, pod.name, subject.node, pod.revision, pod.created_at, time)
-        replica = group.replica(record)
+        replica = group.by_uid.get(pod.uid or pod.name)
+        if replica is None:
+            record = Replica(pod.uid or pod.name, pod.name, subject.node, pod.revision, pod.created_at, time)
+            replica = group.replica(record)
         generalised = group.generalised
         index = group.entry(behaviour)
         if group.generalised != generalised:
@@ -86,10 +88,9 @@ class Groups:
         if known is not None:
             return known, False
         learned = entry.accepted or (
-            (len(entry.rows) > 0 or entry.past_replicas > 0)
-            and judging.is_learned(entry, self.table, judging.running_replicas(group, self.table, time))
+            (len(entry.rows) > 0 or entry.past_replicas > 0) and judging.is_learned(entry, group, time)
         )
-        row = group.sight(self.table, replica, index, time)
+        row = group.sight(replica, index, time)
         self._make_room(group, replica, index)
         if behaviour.base and not learned:
             standing = judging.standing_of(group, replica, behaviour.base, self.table)
@@ -131,17 +132,14 @@ class Groups:
 
     def _make_room(self, group: Group, replica: int, index: int) -> None:
         if len(group.replicas) > self.settings.most_replicas:
-            oldest = min(
-                (each for each in group.replicas if each != replica), key=lambda each: (self._last(group.replicas[each]), each)
-            )
-            group.fold_replica(self.table, oldest)
+            ids, slots = group.members()
+            others = ids != replica
+            oldest = int(ids[others][np.argmin(self.table.lives.last[slots[others]])])  # the first of them: ids ascend
+            group.fold_replica(oldest)
             self.counters.folded_replicas += 1
         if len(group.entries) > self.settings.most_behaviours:
             many = max(1, self.settings.most_behaviours // 8)
-            self.counters.dropped_behaviours += group.drop_entries(self.table, many, keep=index)
-
-    def _last(self, replica: Replica) -> int:
-        return max((int(self.table.last[row]) for row in replica.rows), default=replica.first)
+            self.counters.dropped_behaviours += group.drop_entries(many, keep=index)
 
     def _forget_one(self) -> None:
         def last(item: tuple[Place, Group]) -> tuple[int, Place]:
@@ -149,7 +147,6 @@ class Groups:
             return int(self.table.last[rows].max(initial=0)), item[0]
 
         place, group = min(self.by_place.items(), key=last)
-        for row in group.rows().tolist():
-            self.table.remove(row)
+        group.forget()
         del self.by_place[place]
         self.counters.forgotten_workloads += 1

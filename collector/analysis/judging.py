@@ -29,6 +29,8 @@ NEWCOMER = 120 * SECOND
 """So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
 hook that is met for the first time."""
 
+_ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
+
 __all__ = [
     "Judgement",
     "Question",
@@ -108,12 +110,9 @@ def _said(question: Question, level: context.Level, table: SightingTable) -> int
 
 
 def _goes_outside(group: Group, table: SightingTable) -> bool:
-    rows = group.rows()
-    connects = rows[(table.type[rows] == BehaviourType.CONNECT) & (table.standing[rows] == Standing.ACCEPTED)]
-    return any(
-        context.is_outside(group.entries[behaviour].key.partition(" -> ")[2])
-        for behaviour in np.unique(table.behaviour[connects]).tolist()
-    )
+    rows = group.rows_of(int(BehaviourType.CONNECT))
+    accepted = rows[table.standing[rows] == Standing.ACCEPTED]
+    return any(group.entries[behaviour].outside for behaviour in set(table.behaviour[accepted].tolist()))
 
 
 def standing_of(group: Group, replica: int, base: str, table: SightingTable) -> Standing:
@@ -123,31 +122,31 @@ def standing_of(group: Group, replica: int, base: str, table: SightingTable) -> 
     return Standing.ACCEPTED if row is None else Standing(int(table.standing[row]))
 
 
-def running_replicas(group: Group, table: SightingTable, now: int) -> int:
+def running_replicas(group: Group, now: int) -> int:
     """Return how many replicas of a group run, as far as their events tell."""
-    second = now // SECOND
-    if group.counted_running[0] != second:  # asked for each new sighting, and starts bring many at once
-        group.counted_running = second, int(np.count_nonzero(Replicas.of(group, table, now).running))
-    return group.counted_running[1]
+    return int(np.count_nonzero(Replicas.of(group, now).running))
 
 
-def is_learned(entry: Entry, table: SightingTable, replicas: int) -> bool:
-    """Return whether a behaviour is on the allow list of a group that has so many running replicas."""
+def is_learned(entry: Entry, group: Group, now: int) -> bool:
+    """Return whether a behaviour is on a group's allow list."""
     if entry.accepted:
         return True
-    rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
-    standing = table.standing[rows]
-    supporters = int(np.count_nonzero(standing == Standing.ACCEPTED)) + entry.past_replicas
+    table, supporters, good = group.table, entry.past_replicas, []
+    for row in entry.rows.values():
+        if table.standing.item(row) == _ACCEPTED:
+            supporters += 1
+            good.append(row)
+            if supporters >= support.MOST_NEEDED:
+                return True
     if not supporters:
         return False
     if supporters >= support.MOST_NEEDED:
         return True
-    good = rows[standing == Standing.ACCEPTED]
     first = min([*table.first[good].tolist(), *([entry.past_first] if entry.past_count else [])])
     last = max([*table.last[good].tolist(), entry.past_last])
     return support.learned(
         supporters=supporters,
-        replicas=replicas,
+        replicas=running_replicas(group, now),
         revisions=len(entry.revisions),
         count=int(table.count[good].sum()) + entry.past_count,
         span=last - first,
@@ -173,10 +172,10 @@ def _is_held(program: str, replica: Replica, question: Question, table: Sighting
     """Return whether what started something is itself new and waits for the peers: then both are one job."""
     entries = question.group.entries
     return bool(program) and any(
-        table.standing[row] == Standing.PENDING
+        table.standing.item(row) == _PENDING
         and row != question.row
-        and table.type[row] != BehaviourType.CONNECT
-        and behaviour_keys.file_of(entries[int(table.behaviour[row])].key) == program
+        and (entry := entries[table.behaviour.item(row)]).type is not BehaviourType.CONNECT
+        and behaviour_keys.file_of(entry.key) == program
         for row in replica.rows
     )
 
@@ -187,25 +186,24 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     replica_id, entry = int(table.replica[row]), group.entries[int(table.behaviour[row])]
     replica = group.replicas[replica_id]
     first_event = int(table.first[row])
-    replicas = Replicas.of(group, table, now)
-    revisions = [each.revision for each in group.replicas.values()]
-    mixed = len(set(revisions)) > 1
-    same = np.array([each == replica.revision for each in revisions], bool)
+    replicas = Replicas.of(group, now)
+    same = replicas.revision == table.lives.revision[replica.slot]
+    mixed = not same.all()
     # During a rollout old and new replicas differ rightly: a replica is compared with its own revision as soon as that has two
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
     shows, suspected = np.zeros_like(same), np.zeros_like(same)
-    for other, at in entry.rows.items():
-        place = int(np.searchsorted(replicas.ids, other))
-        shows[place], suspected[place] = True, table.standing[at] in (Standing.FLAGGED, Standing.MILD)
+    who = replicas.places(entry.rows)
+    standing = table.standing[np.fromiter(entry.rows.values(), np.int64, len(entry.rows))]
+    shows[who], suspected[who] = True, (standing == Standing.FLAGGED) | (standing == Standing.MILD)
     comparable = same if siblings >= 2 else np.ones_like(same)
     starting = first_event - replica.born < question.startup
     if starting:  # what belongs to a start cannot have been seen of those that were running already
-        comparable &= np.array([each.start_seen for each in group.replicas.values()], bool)
+        comparable &= replicas.start_seen
     if behaviour.base:  # who never runs the program had no opportunity to give it arguments
         base = group.find(BehaviourType.EXEC, behaviour.base)
         runs = np.zeros_like(same)
-        runs[np.searchsorted(replicas.ids, list(base.rows) if base else [])] = True
+        runs[replicas.places(base.rows if base else ())] = True
         comparable &= runs
     comparison = peers.compare(
         replica=int(np.searchsorted(replicas.ids, replica_id)),
@@ -244,7 +242,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT  # the deployment's first start: nothing changed, it is how it is
     if verdict.followed and _known_before(entry, table):
         action = decision.Action.ACCEPT  # the next run of a job does what the one before did
-    if about.level < context.Level.STRONG and action is not decision.Action.NOTE and _explained(question, table):
+    if about.level < context.Level.STRONG and action is not decision.Action.NOTE and _explained(question):
         action = decision.Action.ACCEPT
     finding = Finding(
         group=group,
@@ -317,21 +315,21 @@ def _supporters(question: Question, entry: Entry, level: context.Level, table: S
     return accepted + max(0, len(suspected) - (level >= context.Level.STRONG or len(behaviour.example) < 2))
 
 
-def _explained(question: Question, table: SightingTable) -> bool:
+def _explained(question: Question) -> bool:
     """Return whether a learned command string says that a shell runs this program: then it is nothing new by itself."""
     behaviour, group = question.behaviour, question.group
     if behaviour.base or behaviour.type is not BehaviourType.EXEC or not behaviour.parent:
         return False
-    name, running = base_name(behaviour.exe), running_replicas(group, table, question.now)
+    name = base_name(behaviour.exe)
     return any(
         name in command_words(script)
         for entry in group.arguments_by(behaviour.parent)
-        if is_learned(entry, table, running) and (script := command_string(base_name(behaviour.parent), entry.example[1:]))
+        if is_learned(entry, group, question.now) and (script := command_string(base_name(behaviour.parent), entry.example[1:]))
     )
 
 
 def _is_accepted(entry: Entry, table: SightingTable) -> bool:
-    return bool(entry.past_replicas) or any(table.standing[row] == Standing.ACCEPTED for row in entry.rows.values())
+    return bool(entry.past_replicas) or any(table.standing.item(row) == _ACCEPTED for row in entry.rows.values())
 
 
 _BY_LEVEL = {

@@ -8,7 +8,6 @@ import numpy.typing as npt
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import surprise
-from collector.detect.context import kind_of_place
 from collector.records import BehaviourType
 
 __all__ = ["MOMENT", "probability_of_level", "probability_of_new"]
@@ -38,30 +37,25 @@ class _Others:
     waiting: npt.NDArray[np.bool_]
     mild: npt.NDArray[np.bool_]
     variety: npt.NDArray[np.bool_]
-    replica: npt.NDArray[np.intp]
-    """Index into the group's replicas."""
+    slot: npt.NDArray[np.int64]
+    """Of its replica."""
     now: int
 
     @classmethod
     def of(cls, question: Question, entry: Entry, table: SightingTable) -> "_Others":
-        group = question.group
-        rows = group.rows()
-        rows = rows[(table.type[rows] == entry.column_type) & (rows != question.row)]
-        ids = np.fromiter(group.replicas, np.int64, len(group.replicas))
-        replica = np.searchsorted(ids, table.replica[rows])
-        births = np.array([each.born for each in group.replicas.values()], np.int64)[replica]
-        first, standing = table.first[rows], table.standing[rows]
+        rows = question.group.rows_of(entry.column_type)
+        rows = rows[rows != question.row]
+        slot, first, standing = table.slot[rows], table.first[rows], table.standing[rows]
         accepted = standing == Standing.ACCEPTED
         # What is held on others, or was long before, shows variety as well; what this replica did at the same moment is one
         # chain.
-        at, mine = int(table.first[question.row]), table.replica[rows] == table.replica[question.row]
+        at, mine = int(table.first[question.row]), slot == table.slot[question.row]
         waiting = (standing == Standing.PENDING) & ~(mine & (abs(first - at) < MOMENT))
         mild = standing == Standing.MILD
-        variety = (accepted | waiting | mild) & (first - births >= question.startup)
-        behaviour, count = table.behaviour[rows], table.count[rows]
-        return cls(rows, behaviour, count, first, accepted, waiting, mild, variety, replica, question.now)
+        variety = (accepted | waiting | mild) & (first - table.lives.first[slot] >= question.startup)
+        return cls(rows, table.behaviour[rows], table.count[rows], first, accepted, waiting, mild, variety, slot, question.now)
 
-    def new(self, where: npt.NDArray[np.bool_], *, begin: int, exposure: int = 0) -> float:
+    def new(self, where: npt.NDArray[np.bool_] | slice, *, begin: int, exposure: int = 0) -> surprise.Novelty:
         """Return how probable something new is among some of them."""
         return surprise.novelty(
             self.behaviour[where],
@@ -71,16 +65,15 @@ class _Others:
             begin=begin,
             now=self.now,
             exposure=exposure,
-        ).probability
+        )
 
     def alternatives(self, where: npt.NDArray[np.bool_]) -> float:
         """Return how probable it is that a replica shows one of these alternatives that no other shows."""
         where = where & (self.accepted | self.waiting | self.mild)
-        return surprise.shared_mass(self.behaviour[where], self.replica[where])
+        return surprise.shared_mass(self.behaviour[where], self.slot[where])
 
-    def discovered(self, begin: int) -> int:
-        """Return how many behaviours were discovered in the later half of the time."""
-        return surprise.late_discoveries(self.behaviour, self.first, self.variety, begin=begin, now=self.now)
+
+_ALL = slice(None)
 
 
 def probability_of_new(question: Question, replicas: Replicas, table: SightingTable, *, mixed: bool, pace: int) -> float:
@@ -97,34 +90,35 @@ def probability_of_new(question: Question, replicas: Replicas, table: SightingTa
     """
     group, entry = question.group, question.group.entries[int(table.behaviour[question.row])]
     others = _Others.of(question, entry, table)
-    everything = np.ones(len(others.rows), bool)
     doer = table.source[others.rows] == entry.source
     if entry.base:
         begin, executed = _executions(group, entry.base, table, pace or SECOND)
         own = others.new(doer, begin=begin, exposure=executed)
-        return max(own, others.new(everything, begin=group.first))
+        return max(own.probability, others.new(_ALL, begin=group.first).probability)
     past = sum(group.past_observations.values())
-    all_replicas = np.ones(len(replicas.ids), bool)
-    found = [others.new(everything, begin=group.first, exposure=_exposure(replicas, all_replicas, question.now) + past)]
+    lived = _lived(replicas, _ALL, question.now)
+    everything = others.new(_ALL, begin=group.first, exposure=_exposure(replicas, _ALL, lived) + past)
+    found = [everything.probability]
     if pace:
-        lived = _lived(replicas, all_replicas, question.now) // pace
-        found.append(surprise.unseen_mass(lived, 0))
-        late = others.discovered(group.first)
-        if late:
-            found.append(surprise.unseen_mass(lived // 2, late))
+        paces = lived // pace
+        found.append(surprise.unseen_mass(paces, 0))
+        if everything.late:
+            found.append(surprise.unseen_mass(paces // 2, everything.late))
     if mixed:
-        revision = group.replicas[int(table.replica[question.row])].revision
-        same = np.array([each.revision == revision for each in group.replicas.values()], bool)
-        exposure = _exposure(replicas, same, question.now)
-        found.append(others.new(same[others.replica], begin=int(replicas.first[same].min()), exposure=exposure))
+        revision = table.lives.revision[table.slot[question.row]]
+        same = replicas.revision == revision
+        exposure = _exposure(replicas, same, _lived(replicas, same, question.now))
+        alike = table.lives.revision[others.slot] == revision
+        found.append(others.new(alike, begin=int(replicas.first[same].min()), exposure=exposure).probability)
     if entry.type is BehaviourType.CONNECT:
         alike = doer & _like(entry, group, others.behaviour)
         found.append(others.alternatives(alike))
-        if (alike & others.accepted).any() and entry.key.partition(" -> ")[2].startswith("private "):
+        if (alike & others.accepted).any() and entry.place.startswith("private "):
             found.append(MOVED)
     shared = others.behaviour[doer & others.accepted]
-    if len(shared) > len(np.unique(shared)):  # two replicas do one thing through it; else the doer itself is what is new
-        found.append(others.new(doer, begin=group.first))
+    if len(shared) and np.bincount(shared - shared.min()).max() > 1:
+        # Two replicas do one thing through it; else the doer itself is what is new.
+        found.append(others.new(doer, begin=group.first).probability)
     return max(found)
 
 
@@ -148,22 +142,20 @@ def _like(entry: Entry, group: Group, behaviours: npt.NDArray[np.int64]) -> npt.
 
     A supplier with many addresses, a ring of storage nodes, customers' hosts: who met several of a kind meets more of them.
     """
-    wanted = kind_of_place(entry.key.partition(" -> ")[2])
-    kinds = {wanted, wanted.replace("private *", "service *")}  # an address that nobody could name may be a known service's
-    alike = [
-        each for each in np.unique(behaviours).tolist() if kind_of_place(group.entries[each].key.partition(" -> ")[2]) in kinds
-    ]
-    return np.isin(behaviours, alike)
+    kinds = {entry.place, entry.place.replace("private *", "service *")}  # an address without a name may be a known service's
+    alike = np.zeros(int(behaviours.max(initial=0)) + 1, bool)
+    alike[[each for each in set(behaviours.tolist()) if group.entries[each].place in kinds]] = True
+    return alike[behaviours]
 
 
-def _exposure(replicas: Replicas, of: npt.NDArray[np.bool_], now: int) -> int:
+def _exposure(replicas: Replicas, of: npt.NDArray[np.bool_] | slice, lived: int) -> int:
     """Return how many opportunities these replicas had: what they did, or the time that they lived."""
-    return max(int(replicas.count[of].sum()), _lived(replicas, of, now) // OPPORTUNITY)
+    return max(int(replicas.count[of].sum()), lived // OPPORTUNITY)
 
 
-def _lived(replicas: Replicas, of: npt.NDArray[np.bool_], now: int) -> int:
+def _lived(replicas: Replicas, of: npt.NDArray[np.bool_] | slice, now: int) -> int:
     until = np.where(replicas.running, now, replicas.last)
-    return int(np.sum((until - replicas.first)[of]))
+    return int((until - replicas.first)[of].sum())
 
 
 def _executions(group: Group, base: str, table: SightingTable, pace: int) -> tuple[int, int]:

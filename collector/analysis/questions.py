@@ -1,12 +1,13 @@
 """What a judgement asks about: one sighting, and the replicas of its group as arrays."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from collector.analysis.behaviours import Behaviour
-from collector.analysis.sightings import ARGUMENTS, Group, SightingTable
+from collector.analysis.sightings import Group
 from collector.detect import peers
 
 __all__ = ["Question", "Replicas"]
@@ -21,20 +22,22 @@ class Replicas:
     last: npt.NDArray[np.int64]
     count: npt.NDArray[np.int64]
     running: npt.NDArray[np.bool_]
+    revision: npt.NDArray[np.int64]
+    """A number per revision."""
+    start_seen: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, group: Group, table: SightingTable, now: int) -> "Replicas":
+    def of(cls, group: Group, now: int) -> "Replicas":
         """Return the replicas of a group."""
-        ids = np.fromiter(group.replicas, np.int64, len(group.replicas))  # ascending: ids only grow
-        first = np.array([replica.first for replica in group.replicas.values()], np.int64)
-        rows = group.rows()
-        rows = rows[table.type[rows] != ARGUMENTS]  # the same events, told more exactly
-        place = np.searchsorted(ids, table.replica[rows])
-        count = np.zeros(len(ids), np.int64)
-        np.add.at(count, place, table.count[rows])
-        last = first.copy()
-        np.maximum.at(last, place, table.last[rows])
-        return cls(ids, first, last, count, peers.running(first, last, count, now))
+        ids, slots = group.members()
+        lives = group.table.lives
+        first, last, count = lives.first[slots], lives.last[slots], lives.count[slots]
+        running = peers.running(first, last, count, now)
+        return cls(ids, first, last, count, running, lives.revision[slots], lives.start_seen[slots])
+
+    def places(self, ids: Collection[int]) -> npt.NDArray[np.intp]:
+        """Return which of the entries these replicas are."""
+        return np.searchsorted(self.ids, np.fromiter(ids, np.int64, len(ids)))
 
 
 @dataclass(frozen=True, slots=True)

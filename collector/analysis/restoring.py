@@ -70,7 +70,7 @@ def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: Sighti
     entry = group.entry(behaviour)
     if replica in group.entries[entry].rows:
         return
-    row = group.sight(table, replica, entry, saved.first_seen)
+    row = group.sight(replica, entry, saved.first_seen)
     verdicts.errands.meet(behaviour, group.workload)
     table.apply(np.array([row]), np.array([saved.count]), np.array([saved.last_seen]))
     severity = told.get((group.workload, group.container, saved.pod_uid, saved.key))

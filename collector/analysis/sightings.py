@@ -8,7 +8,6 @@ import enum
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +15,11 @@ from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour
+from collector.analysis.growing import Columns, Numbers
 from collector.analysis.lives import Lives
 from collector.detect import arguments
 from collector.detect.argument_context import fixed_words
+from collector.detect.context import is_outside, kind_of_place
 from collector.detect.forms import ANY, Forms
 from collector.records import BehaviourType, WorkloadKey
 
@@ -57,70 +58,66 @@ class Standing(enum.IntEnum):
 ARGUMENTS = 3
 """Type of an argument template in the table: to people it is an exec, told more exactly, but it must not be counted as one."""
 
-_COLUMNS: tuple[tuple[str, type[np.generic]], ...] = (
-    ("replica", np.int64),
-    ("behaviour", np.int64),
-    ("type", np.int64),
-    ("source", np.int64),
-    ("count", np.int64),
-    ("first", np.int64),
-    ("last", np.int64),
-    ("standing", np.int64),
-    ("dirty", np.bool_),
-    ("hot", np.bool_),
-)
+_SIGHTING = {
+    "replica": np.int64,
+    "behaviour": np.int64,
+    "slot": np.int64,
+    "type": np.int64,
+    "source": np.int64,
+    "count": np.int64,
+    "first": np.int64,
+    "last": np.int64,
+    "standing": np.int64,
+    "dirty": np.bool_,
+    "hot": np.bool_,
+}
+_LIFE = {"first": np.int64, "last": np.int64, "count": np.int64, "revision": np.int64, "start_seen": np.bool_}
 
 
-class SightingTable:
-    """All sightings of all workloads, one per row; rows of what was dropped are used again.
+class SightingTable(Columns):
+    """All sightings of all workloads, one per row, and the lives of all replicas, whose rows are called slots.
 
-    `replica` and `behaviour` are ids within the sighting's group. `dirty`: changed since it was last saved. `hot`: its events
-    are evidence that is still collected.
+    `replica` and `behaviour` are ids within the sighting's group, `slot` is the replica's life. `dirty`: changed since it was
+    last saved. `hot`: its events are evidence that is still collected. What a replica did as a whole is summed up in `lives`
+    without argument templates: they are the same events, told more exactly.
     """
 
     def __init__(self) -> None:
-        self._free: list[int] = []
-        self._size = 0
+        super().__init__(_SIGHTING, 1024)
+        self.lives = Columns(_LIFE)
         self.removed: list[int] = []
         """Rows that were removed since somebody cleared this list: who keeps notes on rows tears them up."""
         self.outdated: list[Group] = []
         """Groups of which rows were removed, or behaviours became one: what was noted about their sightings is void."""
-        self._columns: dict[str, npt.NDArray[Any]] = {name: np.zeros(1024, dtype) for name, dtype in _COLUMNS}
         self.group: list[Group | None] = []
 
-    def __len__(self) -> int:
-        """Return how many sightings there are."""
-        return self._size - len(self._free)
-
-    def __getattr__(self, name: str) -> npt.NDArray[Any]:
-        """Return a column."""
-        try:
-            return self._columns[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def add(self, group: "Group", replica: int, behaviour: int, entry: "Entry", time: int) -> int:
+    def sight(self, group: "Group", replica: int, behaviour: int, entry: "Entry", time: int) -> int:
         """Add a sighting that was not counted yet and return its row."""
-        if self._free:
-            row = self._free.pop()
-            self.group[row] = group
-        else:
-            row = self._size
-            self._size += 1
+        slot, kind = group.replicas[replica].slot, entry.column_type
+        row = self.add(
+            replica=replica,
+            behaviour=behaviour,
+            slot=slot,
+            type=kind,
+            source=entry.source,
+            first=time,
+            last=time,
+            standing=Standing.ACCEPTED,
+            dirty=True,
+        )
+        if row == len(self.group):
             self.group.append(group)
-            if row == len(self._columns["count"]):
-                self._columns = {name: np.concatenate([each, np.zeros_like(each)]) for name, each in self._columns.items()}
-        values = (replica, behaviour, entry.column_type, entry.source, 0, time, time, Standing.ACCEPTED, True, False)
-        for (name, _), value in zip(_COLUMNS, values, strict=True):
-            self._columns[name][row] = value
+        self.group[row] = group
+        if kind != ARGUMENTS:
+            self.lives.last[slot] = max(self.lives.last[slot], time)
         return row
 
     def remove(self, row: int) -> None:
         """Forget a sighting."""
         self.outdate(self.group[row])
         self.group[row] = None
-        self._columns["dirty"][row] = self._columns["hot"][row] = False
-        self._free.append(row)
+        self.dirty[row] = self.hot[row] = False
+        self.drop(row)
         self.removed.append(row)
 
     def outdate(self, group: "Group | None") -> None:
@@ -131,25 +128,37 @@ class SightingTable:
     def apply(self, rows: I64, counts: I64, times: I64) -> None:
         """Count events; those of row -1 are of no sighting."""
         if len(rows) > FEW:
-            self._apply_many(rows, counts, times)
+            known = rows >= 0
+            self._apply_many(rows[known], counts[known], times[known])
             return
-        count, first, last, dirty = (self._columns[name] for name in ("count", "first", "last", "dirty"))
         for row, many, time in zip(rows.tolist(), counts.tolist(), times.tolist(), strict=True):
             if row >= 0:
-                count[row] = min(int(count[row]) + many, MOST_COUNTED)
-                dirty[row] = True
-                last[row] = max(last[row], time)
-                first[row] = min(first[row], time)
+                self._apply_one(row, many, time)
+
+    def _apply_one(self, row: int, many: int, time: int) -> None:
+        self.count[row] = min(self.count.item(row) + many, MOST_COUNTED)
+        self.dirty[row] = True
+        if time > self.last.item(row):
+            self.last[row] = time
+        elif time < self.first.item(row):
+            self.first[row] = time
+        if self.type.item(row) != ARGUMENTS:
+            lives, slot = self.lives, self.slot.item(row)
+            lives.count[slot] = min(lives.count.item(slot) + many, MOST_COUNTED)
+            if time > lives.last.item(slot):
+                lives.last[slot] = time
 
     def _apply_many(self, rows: I64, counts: I64, times: I64) -> None:
-        known = rows >= 0
-        rows, counts, times = rows[known], counts[known], times[known]
-        count = self._columns["count"]
-        np.add.at(count, rows, counts)
-        count[rows] = np.minimum(count[rows], MOST_COUNTED)
-        np.maximum.at(self._columns["last"], rows, times)
-        np.minimum.at(self._columns["first"], rows, times)
-        self._columns["dirty"][rows] = True
+        np.add.at(self.count, rows, counts)
+        self.count[rows] = np.minimum(self.count[rows], MOST_COUNTED)
+        np.maximum.at(self.last, rows, times)
+        np.minimum.at(self.first, rows, times)
+        self.dirty[rows] = True
+        whole, lives = self.type[rows] != ARGUMENTS, self.lives
+        slots = self.slot[rows[whole]]
+        np.add.at(lives.count, slots, counts[whole])
+        lives.count[slots] = np.minimum(lives.count[slots], MOST_COUNTED)
+        np.maximum.at(lives.last, slots, times[whole])
 
 
 @dataclass(slots=True)
@@ -164,6 +173,8 @@ class Replica:
     first: int
     rows: list[int] = field(default_factory=list)
     """Its sightings."""
+    slot: int = -1
+    """Its life in the table."""
 
     @property
     def born(self) -> int:
@@ -209,6 +220,10 @@ class Entry:
     """Who does it, as a number: the parent of an exec, the program of a connect, the exec of arguments."""
     base: str = ""
     """Of arguments: key of their exec."""
+    place: str = ""
+    """Of a connect: the kind of place that it goes to."""
+    outside: bool = False
+    """It goes outside of the cluster."""
     rows: dict[int, int] = field(default_factory=dict)
     """Replica id → sighting."""
     nodes: set[str] = field(default_factory=set)
@@ -245,7 +260,8 @@ def _number(text: str) -> int:
 class Group:
     """One container of a workload: what its replicas are compared within."""
 
-    def __init__(self, workload: WorkloadKey, container: str, kind: ContainerKind, first: int) -> None:
+    def __init__(self, table: SightingTable, workload: WorkloadKey, container: str, kind: ContainerKind, first: int) -> None:
+        self.table = table
         self.workload = workload
         self.container = container
         self.kind = kind
@@ -264,14 +280,23 @@ class Group:
         self.noted: list[int] = []
         """Pairs of subject and behaviour whose sighting was noted."""
         self._next_replica = self._next_entry = 0
-        self.counted_running = -1, 0
-        """Event time in whole seconds, and how many replicas ran then."""
-        self._buffer: I64 = np.zeros(64, np.int64)
-        self._size = 0
+        self._rows = {kind: Numbers() for kind in (*map(int, BehaviourType), ARGUMENTS)}
+        self._members: tuple[I64, I64] | None = None
 
     def rows(self) -> I64:
         """Return all sightings of the group."""
-        return self._buffer[: self._size]
+        return np.concatenate([each.array() for each in self._rows.values()])
+
+    def rows_of(self, column_type: int) -> I64:
+        """Return the sightings of one type."""
+        return self._rows[column_type].array()
+
+    def members(self) -> tuple[I64, I64]:
+        """Return the replicas' ids, ascending, and their slots."""
+        if self._members is None:
+            slots = [each.slot for each in self.replicas.values()]
+            self._members = np.fromiter(self.replicas, np.int64, len(self.replicas)), np.array(slots, np.int64)
+        return self._members
 
     def replica(self, record: Replica) -> int:
         """Return the id of a replica, adding it when it is new."""
@@ -280,6 +305,9 @@ class Group:
             known = self.by_uid[record.uid] = self._next_replica
             self._next_replica += 1
             self.replicas[known] = record
+            self._members = None
+            born, revision = record.born, _number(record.revision)
+            record.slot = self.table.lives.add(first=born, last=born, revision=revision, start_seen=record.start_seen)
         return known
 
     def entry(self, behaviour: Behaviour) -> int:
@@ -293,6 +321,9 @@ class Group:
             doer = behaviour.parent if kind is BehaviourType.EXEC else key.partition(" -> ")[0]
             source = _number(behaviour_keys.merged(behaviour.base or doer))
             entry = Entry(kind, key, behaviour.example, behaviour.parent, source, behaviour.base)
+            if kind is BehaviourType.CONNECT:
+                target = key.partition(" -> ")[2]
+                entry.place, entry.outside = kind_of_place(target), is_outside(target)
             # What a free position holds was found to vary: nothing of it is judged.
             entry.accepted = bool(behaviour.base) and ANY in key.removeprefix(behaviour.base).split()
             self.entries[known] = entry
@@ -316,42 +347,40 @@ class Group:
             self.generalised += 1
         return behaviour.key if known == words else f"{behaviour.base}{behaviour_keys.ARGUMENTS}{arguments.text_of(known)}"
 
-    def sight(self, table: SightingTable, replica: int, behaviour: int, time: int) -> int:
+    def sight(self, replica: int, behaviour: int, time: int) -> int:
         """Add a sighting and return its row."""
         entry, record = self.entries[behaviour], self.replicas[replica]
-        row = table.add(self, replica, behaviour, entry, time)
+        row = self.table.sight(self, replica, behaviour, entry, time)
         record.rows.append(row)
         entry.seen_by(replica, row, record.node, record.revision)
-        if self._size == len(self._buffer):
-            self._buffer = np.concatenate([self._buffer, np.zeros_like(self._buffer)])
-        self._buffer[self._size] = row
-        self._size += 1
+        self._rows[entry.column_type].append(row)
         return row
 
-    def fold_replica(self, table: SightingTable, replica: int) -> None:
+    def fold_replica(self, replica: int) -> None:
         """Turn a replica that is gone into history: its sightings become numbers of its behaviours."""
-        record = self.replicas.pop(replica)
+        table, record = self.table, self.replicas.pop(replica)
         del self.by_uid[record.uid]
+        self._members = None
         self.past_replicas += 1
-        self.past_lives.add(record.first, max((int(table.last[row]) for row in record.rows), default=record.first))
+        self.past_lives.add(record.first, table.lives.last.item(record.slot))
         for row in record.rows:
-            entry = self.entries[int(table.behaviour[row])]
+            entry = self.entries[table.behaviour.item(row)]
             del entry.rows[replica]
-            count = int(table.count[row])
+            count, first = table.count.item(row), table.first.item(row)
             if not entry.base:
                 self.past_observations[entry.type] += count
             entry.past_count += count
-            entry.past_first = min(entry.past_first or int(table.first[row]), int(table.first[row]))
-            entry.past_last = max(entry.past_last, int(table.last[row]))
+            entry.past_first = min(entry.past_first or first, first)
+            entry.past_last = max(entry.past_last, table.last.item(row))
             if table.standing[row] == Standing.ACCEPTED:
                 entry.past_replicas += 1
             table.remove(row)
-        self._collect_rows()
+        table.lives.drop(record.slot)
+        self._forget_rows(record.rows)
 
-    def _collect_rows(self) -> None:
-        rows = [row for replica in self.replicas.values() for row in replica.rows]
-        self._size = len(rows)
-        self._buffer = np.array(rows + [0] * max(64, len(rows)), np.int64)
+    def _forget_rows(self, gone: list[int]) -> None:
+        for kind, rows in self._rows.items():
+            self._rows[kind] = Numbers(rows.array()[~np.isin(rows.array(), gone)])
 
     def find_behaviour(self, behaviour: Behaviour) -> Entry | None:
         """Return a known behaviour."""
@@ -373,8 +402,10 @@ class Group:
         found = (base for base in self._forms if behaviour_keys.file_of(base) == behaviour_keys.merged(program))
         return [entry for base in found for entry in self.arguments_of(base)]
 
-    def expire(self, table: SightingTable, behaviours: Iterable[int], now: int) -> None:
+    def expire(self, behaviours: Iterable[int], now: int) -> None:
         """Turn what is not done any more into history that supports nothing: whoever does it again is judged anew."""
+        table = self.table
+        removed: list[int] = []
         for behaviour in behaviours:
             entry = self.entries[behaviour]
             rows = list(entry.rows.values())
@@ -394,22 +425,43 @@ class Group:
             entry.revisions.clear()
             entry.past_replicas = entry.past_count = entry.past_first = entry.past_last = 0
             entry.accepted = False
-        self._collect_rows()
+            removed += rows
+        self._forget_rows(removed)
+        self._sum_up()
 
-    def drop_entries(self, table: SightingTable, many: int, *, keep: int) -> int:
+    def drop_entries(self, many: int, *, keep: int) -> int:
         """Forget behaviours with the least support, the longest unseen first, but not `keep`; return how many."""
+        table = self.table
 
         def worth(behaviour: int) -> tuple[int, int, int]:
             entry = self.entries[behaviour]
-            last = max((int(table.last[row]) for row in entry.rows.values()), default=entry.past_last)
+            last = max((table.last.item(row) for row in entry.rows.values()), default=entry.past_last)
             return len(entry.rows) + entry.past_replicas, last, behaviour
 
         unwanted = sorted((each for each in self.entries if each != keep), key=worth)[:many]
+        gone: list[int] = []
         for behaviour in unwanted:
             entry = self.entries.pop(behaviour)
             del self.by_key[entry.type, behaviour_keys.merged(entry.key)]
             for replica, row in entry.rows.items():
                 self.replicas[replica].rows.remove(row)
                 table.remove(row)
-        self._collect_rows()
+                gone.append(row)
+        self._forget_rows(gone)
+        self._sum_up()
         return len(unwanted)
+
+    def _sum_up(self) -> None:
+        """Work out anew what each replica did as a whole."""
+        table, lives, slots = self.table, self.table.lives, self.members()[1]
+        rows = np.concatenate([self.rows_of(int(kind)) for kind in BehaviourType])
+        lives.count[slots], lives.last[slots] = 0, lives.first[slots]
+        np.add.at(lives.count, table.slot[rows], table.count[rows])
+        np.maximum.at(lives.last, table.slot[rows], table.last[rows])
+
+    def forget(self) -> None:
+        """Leave the table."""
+        for row in self.rows().tolist():
+            self.table.remove(row)
+        for slot in self.members()[1].tolist():
+            self.table.lives.drop(slot)

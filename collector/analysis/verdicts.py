@@ -202,8 +202,7 @@ class Verdicts:
         if self._table.standing[row] == Standing.PENDING:
             watched.holds += 1
             entry = group.entries[int(self._table.behaviour[row])]
-            running = judging.running_replicas(group, self._table, self.now)
-            if not entry.accepted and judging.is_learned(entry, self._table, running):
+            if not entry.accepted and judging.is_learned(entry, group, self.now):
                 self._accept(row, Standing.ACCEPTED)  # meanwhile others settled it
             else:
                 self._judge(group, row, watched, held=True)

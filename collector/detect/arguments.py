@@ -31,6 +31,7 @@ _TIME = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?::\d\d)?(?![\d:])")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _POD = re.compile(r"(?:-[bcdfghjklmnpqrstvwxz0-9]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}(?![0-9A-Za-z])")
 """How Kubernetes ends generated names: an alphabet without vowels, so that no words come of it."""
+_SPACE = re.compile(r"\s")
 _RUN = re.compile(r"[0-9A-Za-z]+")
 _HEX = re.compile(r"[0-9a-f]{8,}|[0-9A-F]{8,}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)*")
@@ -76,7 +77,7 @@ def _url(match: re.Match[str]) -> str:
 def typed(word: str) -> str:
     """Return a word with what machines write replaced by its type."""
     word = word[:MOST_CHARACTERS].replace("\0", " ").replace("<", "\u2039")  # no word may look like a placeholder
-    if any(each.isspace() for each in word):  # a text, code or a query: what it quotes is data
+    if _SPACE.search(word):  # a text, code or a query: what it quotes is data
         word = _QUOTED.sub("<text>", word)
     kept: list[str] = []
 
@@ -102,10 +103,11 @@ def _is_address(text: str) -> bool:
 
 
 def _on_one_line(word: str) -> str:
-    word = "".join(each if each.isprintable() else " " for each in word)
+    if not word.isprintable():
+        word = "".join(each if each.isprintable() else " " for each in word)
     if len(word) > LONGEST_WORD:
         word = word[: LONGEST_WORD - 1] + "…"
-    if not word or any(each.isspace() for each in word) or word.startswith('"'):
+    if not word or _SPACE.search(word) or word.startswith('"'):
         return '"' + " ".join(word.replace('"', "'").split()) + '"'
     return word
 

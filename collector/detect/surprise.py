@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Novelty", "late_discoveries", "novelty", "shared_mass", "unseen_mass"]
+__all__ = ["Novelty", "novelty", "shared_mass", "unseen_mass"]
+
+I64 = npt.NDArray[np.int64]
 
 PRIOR = 0.5
 """Pseudo-count of singletons (Jeffreys): with none among n observations the unseen mass is about 1 / 2n, not 0."""
@@ -26,6 +28,8 @@ class Novelty:
     probability: float
     observations: int
     singletons: int
+    late: int
+    """Behaviours that were first seen in the later half of the time."""
 
 
 def unseen_mass(observations: int, singletons: int) -> float:
@@ -62,30 +66,27 @@ def novelty(
     """
     total = max(int(count.sum()), exposure)
     if not len(behaviour):
-        return Novelty(unseen_mass(total, 0), total, 0)
-    index = behaviour - behaviour.min()  # small numbers: what lies between two of them was never seen and counts nowhere
-    per_behaviour = np.bincount(index, weights=count)
-    varied = np.zeros(len(per_behaviour), bool)
-    varied[index[variety]] = True
-    singletons = int(np.count_nonzero((per_behaviour == 1) & varied))
-    late = late_discoveries(behaviour, first, variety, begin=begin, now=now)
+        return Novelty(unseen_mass(total, 0), total, 0, 0)
+    index, varied = _varied(behaviour, variety)
+    singletons = int(np.count_nonzero((np.bincount(index, weights=count) == 1) & varied))
+    late = _late(index, first, varied, begin + (now - begin) // 2)
     probability = max(unseen_mass(total, singletons), unseen_mass(total // 2, late))
-    return Novelty(probability, total, singletons)
+    return Novelty(probability, total, singletons, late)
 
 
-def late_discoveries(
-    behaviour: npt.NDArray[np.int64], first: npt.NDArray[np.int64], variety: npt.NDArray[np.bool_], *, begin: int, now: int
-) -> int:
-    """Return how many behaviours were first seen in the later half of the time; arguments as for `novelty`."""
-    if not len(behaviour):
-        return 0
-    index = behaviour - behaviour.min()  # small numbers: what lies between two of them was never seen and counts nowhere
-    many = int(index.max()) + 1
-    varied = np.zeros(many, bool)
+def _varied(behaviour: I64, variety: npt.NDArray[np.bool_]) -> tuple[I64, npt.NDArray[np.bool_]]:
+    """Return the behaviours as small numbers, and which of these show variety."""
+    index = behaviour - behaviour.min()  # what lies between two numbers was never seen and counts nowhere
+    varied = np.zeros(int(index.max()) + 1, bool)
     varied[index[variety]] = True
-    discovered = np.full(many, now, np.int64)
-    np.minimum.at(discovered, index, first)
-    return int(np.count_nonzero((discovered >= begin + (now - begin) // 2) & varied))
+    return index, varied
+
+
+def _late(index: I64, first: I64, varied: npt.NDArray[np.bool_], half: int) -> int:
+    """Return how many behaviours were first seen in the later half of the time."""
+    early = np.zeros(len(varied), bool)
+    early[index[first < half]] = True
+    return int(np.count_nonzero(varied & ~early))
 
 
 def shared_mass(behaviour: npt.NDArray[np.int64], replica: npt.NDArray[np.int64]) -> float:

@@ -59,7 +59,7 @@ class EventColumns:
     def string_list(self, index: int) -> list[str]:
         """Return one string list as Python strings."""
         begin, end = self.lists.offsets[index], self.lists.offsets[index + 1]
-        return [self.strings[value] for value in self.lists.values[begin:end]]
+        return [self.strings[value] for value in self.lists.values[begin:end].tolist()]
 
     def ancestor_id_list(self, index: int) -> list[tuple[int, int]]:
         """Return one list of ancestors as pairs of pid and start time."""
