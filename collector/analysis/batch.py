@@ -125,7 +125,7 @@ class Batch:
             count=self._count[places],
             time=self._time[places],
             pid=self._events.processes.pid[process].astype(np.int64),
-            pair=self._code[places],
+            sighting=self._sighting[self._pair[places]],
             example=lambda place: tuple(self._events.string_list(int(lists[place]))),
         )
         self._volume.add(seen, now)
@@ -142,8 +142,12 @@ class Batch:
         subject = self._events.subjects[self._subject[place]]
         if self._sighting[pair] < 0:
             behaviour = self._of_this_event(place)
+            removed = self._groups.table.removed
+            before = len(removed)
             row, new = self._groups.see(subject, behaviour, int(self._time[place]))
             self._sighting[pair] = row
+            if len(removed) > before:
+                self._lose_sight(removed[before:], place)
             self._groups.note(self._code.item(place), row)
             if new:
                 self._verdicts.hold(row, behaviour)
@@ -153,6 +157,15 @@ class Batch:
             exe = self._events.strings[columns.exe[process]]
             evidence = Evidence(int(self._time[place]), subject.pod.name, int(columns.pid[process]), exe)
             self._verdicts.evidence(int(self._sighting[pair]), evidence, int(columns.parent_pid[process]))
+
+    def _lose_sight(self, removed: list[int], after: int) -> None:
+        """See again what was removed to make room and happens again: its rows will be others'."""
+        for pair in np.flatnonzero(np.isin(self._sighting, removed)).tolist():
+            self._sighting[pair] = -1
+            places = self._order[self._starts[pair] : self._starts[pair + 1]]
+            later = places[np.searchsorted(places, after, "right") :][:1]
+            for place in later.tolist():
+                heapq.heappush(self._steps, (place, pair))
 
     def _of_this_event(self, place: int) -> Behaviour:
         """Return the behaviour with the arguments of this very event, as its example."""

@@ -31,8 +31,9 @@ GONE = 120
 MOST_PER_GROUP = 2_000
 """Items of one container, as many as behaviours are kept; what comes after is counted as one: a scan crowds out nobody."""
 
-MOST_CELLS, MOST_ITEMS, MOST_GROUPS = 400_000, 200_000, 20_000
-"""Some hundred bytes each; above, the longest unseen half is forgotten, and with too many groups everything."""
+MOST_CELLS, MOST_ITEMS, MOST_GROUPS = 2_500_000, 500_000, 20_000
+"""Ten thousand replicas with two hundred behaviours each, some hundred bytes a cell; above, the longest unseen half is
+forgotten, and with too many groups everything."""
 
 MOST_ARRIVALS = 1_024
 """New destinations remembered per replica: with so many in an hour the number says nothing any more."""

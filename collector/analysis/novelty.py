@@ -45,7 +45,8 @@ class _Others:
     def of(cls, question: Question, entry: Entry, table: SightingTable) -> "_Others":
         rows = question.group.rows_of(entry.column_type)
         rows = rows[rows != question.row]
-        slot, first, standing = table.slot[rows], table.first[rows], table.standing[rows]
+        behaviour, slot = table.behaviour[rows].astype(np.int64), table.slot[rows].astype(np.int64)
+        first, standing = table.first[rows], table.standing[rows]
         accepted = standing == Standing.ACCEPTED
         # What is held on others, or was long before, shows variety as well; what this replica did at the same moment is one
         # chain.
@@ -53,7 +54,7 @@ class _Others:
         waiting = (standing == Standing.PENDING) & ~(mine & (abs(first - at) < MOMENT))
         mild = standing == Standing.MILD
         variety = (accepted | waiting | mild) & (first - table.lives.first[slot] >= question.startup)
-        return cls(rows, table.behaviour[rows], table.count[rows], first, accepted, waiting, mild, variety, slot, question.now)
+        return cls(rows, behaviour, table.count[rows], first, accepted, waiting, mild, variety, slot, question.now)
 
     def new(self, where: npt.NDArray[np.bool_] | slice, *, begin: int, exposure: int = 0) -> surprise.Novelty:
         """Return how probable something new is among some of them."""

@@ -59,15 +59,16 @@ ARGUMENTS = 3
 """Type of an argument template in the table: to people it is an exec, told more exactly, but it must not be counted as one."""
 
 _SIGHTING = {
-    "replica": np.int64,
-    "behaviour": np.int64,
-    "slot": np.int64,
-    "type": np.int64,
+    "replica": np.int32,
+    "behaviour": np.int32,
+    "slot": np.int32,
+    "cell": np.int32,
+    "type": np.int8,
+    "standing": np.int8,
     "source": np.int64,
     "count": np.int64,
     "first": np.int64,
     "last": np.int64,
-    "standing": np.int64,
     "dirty": np.bool_,
     "hot": np.bool_,
 }
@@ -77,9 +78,10 @@ _LIFE = {"first": np.int64, "last": np.int64, "count": np.int64, "revision": np.
 class SightingTable(Columns):
     """All sightings of all workloads, one per row, and the lives of all replicas, whose rows are called slots.
 
-    `replica` and `behaviour` are ids within the sighting's group, `slot` is the replica's life. `dirty`: changed since it was
-    last saved. `hot`: its events are evidence that is still collected. What a replica did as a whole is summed up in `lives`
-    without argument templates: they are the same events, told more exactly.
+    `replica` and `behaviour` are ids within the sighting's group, `slot` is the replica's life, `cell` where it is counted
+    for volume (-1: not known yet). `dirty`: changed since it was last saved. `hot`: its events are evidence that is still
+    collected. What a replica did as a whole is summed up in `lives` without argument templates: they are the same events, told
+    more exactly.
     """
 
     def __init__(self) -> None:
@@ -98,6 +100,7 @@ class SightingTable(Columns):
             replica=replica,
             behaviour=behaviour,
             slot=slot,
+            cell=-1,
             type=kind,
             source=entry.source,
             first=time,

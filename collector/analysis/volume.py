@@ -18,7 +18,7 @@ from peerwatch.subjects import Subject
 
 from collector.analysis import excess
 from collector.analysis.behaviours import Behaviour
-from collector.analysis.counts import MOST_CELLS, WINDOW, Counts
+from collector.analysis.counts import WINDOW, Counts
 from collector.analysis.excess import Excess
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups, place_of
@@ -48,8 +48,8 @@ class Seen:
     count: I64
     time: I64
     pid: I64
-    pair: I64
-    """Number of the pair of subject and behaviour, in all tables the same or a new one."""
+    sighting: I64
+    """Row of what it belongs to in the table of sightings, -1 where that is not known."""
     example: Callable[[int], tuple[str, ...]] = lambda _: ()
     """Arguments of one of these."""
 
@@ -82,8 +82,6 @@ class VolumeWatch:
         self._kept = 0
         self._touched: list[I64] = []
         """Cells of the current window."""
-        self._cell_of: dict[int, int] = {}
-        """Cells by the numbers of their pairs."""
 
     @property
     def left_out(self) -> int:
@@ -107,8 +105,7 @@ class VolumeWatch:
         if not len(seen.time):
             return
         self._window = now // WINDOW
-        cell_of = self._cell_of
-        cell = np.array([cell_of.get(pair, -1) for pair in seen.pair.tolist()], np.int64)
+        cell = np.where(seen.sighting < 0, -1, self._groups.table.cell[seen.sighting]).astype(np.int64)
         missing = np.flatnonzero(cell < 0)
         if len(missing):
             self._find_cells(seen, cell, missing.tolist())
@@ -128,20 +125,17 @@ class VolumeWatch:
 
     def _find_cells(self, seen: Seen, cell: I64, places: list[int]) -> None:
         """Fill in the cells of these events; each pair, subject and behaviour is looked up once."""
-        counts = self._counts
-        if len(self._cell_of) > MOST_CELLS:
-            self._cell_of.clear()
+        counts, cell_of = self._counts, self._groups.table.cell
         replicas: dict[int, tuple[int, int]] = {}
         items: dict[tuple[int, int], int] = {}
-        cells: dict[int, int] = {}
+        cells: dict[tuple[int, int], int] = {}
         for place in places:
-            pair = int(seen.pair[place])
+            pair = who, what = seen.subject.item(place), seen.behaviour.item(place)
             known = cells.get(pair)
             if known is not None:
                 cell[place] = known
                 continue
-            who, what = int(seen.subject[place]), int(seen.behaviour[place])
-            time, behaviour = int(seen.time[place]), seen.behaviours[what]
+            time, behaviour = seen.time.item(place), seen.behaviours[what]
             if who not in replicas:
                 subject = seen.subjects[who]
                 group = counts.group(place_of(subject), time, self._window)
@@ -157,8 +151,9 @@ class VolumeWatch:
                 if new and time - int(counts.replicas.first[replica]) >= excess.WARM:
                     counts.arrive(group, replica, self._window)
             cell[place] = cells[pair] = counts.cell(items[group, what], replica)
-            if not new:  # what came after all items were taken is new each time
-                self._cell_of[pair] = cells[pair]
+            sighting = seen.sighting.item(place)
+            if not new and sighting >= 0:  # what came after all items were taken is new each time
+                cell_of[sighting] = cells[pair]
 
     def close(self) -> list[Deviation]:
         """End the current window: judge it, learn from it, and forget what is over."""
@@ -182,9 +177,9 @@ class VolumeWatch:
         self._rows, self._touched, self._kept, self._window = [], [], 0, -1
         if counts.full:
             self._counts = Counts(counts.left_out + len(cells))
-            self._cell_of.clear()
+            self._groups.table.cell[:] = -1
         elif counts.forget(window):
-            self._cell_of.clear()
+            self._groups.table.cell[:] = -1
         return deviations
 
     def _deviation(self, found: Excess) -> Deviation | None:

@@ -3,13 +3,14 @@
 import itertools
 
 import numpy as np
+import pytest
 from detection.cluster import BEGIN, SECOND, Cluster, alerts, analyse, latest
 from hypothesis import given, settings, strategies
 from peerwatch.columns import ColumnsBuilder, EventColumns
 from peerwatch.subjects import NOBODY
 
 from collector.analysis import Analysis, Settings
-from collector.records import Incident
+from collector.records import BaselineEntry, Incident
 
 
 def busy_cluster() -> Cluster:
@@ -50,6 +51,20 @@ ONCE = run([])
 @given(strategies.lists(strategies.integers(0, len(WHOLE)), max_size=25))
 def test_however_the_events_are_cut_into_batches(cuts: list[int]) -> None:
     assert run(cuts) == ONCE
+
+
+@pytest.mark.parametrize("room", [Settings(most_replicas=2), Settings(most_behaviours=3)], ids=["replicas", "behaviours"])
+def test_where_there_is_too_little_room_too(room: Settings) -> None:
+    def learn(rows: int) -> tuple[list[Incident], list[BaselineEntry]]:
+        analysis, said = Analysis(room), []
+        for begin in range(0, len(WHOLE), rows):
+            said += analysis.observe(WHOLE.take(np.arange(begin, min(begin + rows, len(WHOLE)))))
+        said += analysis.advance(END)
+        return said, [entry for each in analysis.workloads() for entry in analysis.baseline(each.key)]
+
+    once = learn(len(WHOLE))
+
+    assert all(learn(rows) == once for rows in (1, 7, 97))
 
 
 def test_one_event_at_a_time() -> None:

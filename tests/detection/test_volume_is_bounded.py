@@ -34,8 +34,8 @@ def window(watch: VolumeWatch, number: int, pods: list[Subject], did: list[tuple
     time = (FIRST + number) * WINDOW + SECOND
     columns = np.array([[who, at, count] for at, (who, _, count) in enumerate(did)], np.int64).reshape(-1, 3).T
     numbers = np.full(columns.shape[1], time, np.int64), np.arange(columns.shape[1])
-    pairs = np.array([hash((pods[who], what)) for who, what, _ in did], np.int64)
-    watch.add(Seen(pods, [what for _, what, _ in did], *columns, *numbers, pairs), time)
+    unknown = np.full(columns.shape[1], -1)
+    watch.add(Seen(pods, [what for _, what, _ in did], *columns, *numbers, unknown), time)
     return watch.close()
 
 
