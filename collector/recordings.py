@@ -25,6 +25,9 @@ STDIN: Final = "-"
 _GZIP = b"\x1f"
 """How gzip begins and no event line does. One byte, because a pipe may not have more yet."""
 
+_UNPACKED = 1 << 18
+"""Bytes that are unpacked at once: what 8 KiB of a packed recording come to, so that each block is one call."""
+
 _PARQUET = b"PAR1"
 """How Parquet files begin."""
 
@@ -70,7 +73,7 @@ def lines_of(name: str) -> Iterator[bytes]:
             file = _standard_input() if name == STDIN else stack.enter_context(Path(name).open("rb"))
             lines: IO[bytes] = file
             if file.peek(1).startswith(_GZIP):
-                lines = stack.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=file)))
+                lines = stack.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=file), _UNPACKED))
             yield from jsonlines.lines(lines)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise RecordingError(f"{shown_name(name)}: damaged gzip file: {error}; gzip -dc gives what is left of it") from error

@@ -27,7 +27,7 @@ def parse_time(text: str) -> int:
     if match is None:
         raise _no_time(text)
     try:
-        whole = datetime.datetime.strptime(match[1].upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=datetime.UTC)
+        whole = datetime.datetime.fromisoformat(match[1].upper()).replace(tzinfo=datetime.UTC)
     except ValueError:  # a 13th month
         raise _no_time(text) from None
     seconds = (whole - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(seconds=1)
