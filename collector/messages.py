@@ -48,6 +48,9 @@ __all__ = [
     "timestamp",
 ]
 
+_PHASES: frozenset[int] = frozenset(Phase)
+"""What this command knows: a newer collector may say more."""
+
 COUNT_MAX = 2**32 - 1
 """What a uint32 of the contract holds; more stands at this."""
 
@@ -237,7 +240,7 @@ def baseline_from_proto(workload: WorkloadKey, message: query_pb2.GetBaselineRes
         last_seen=nanoseconds(message.last_seen),
         example=tuple(message.example),
         parent=message.parent,
-        phases=tuple(Phase(each) for each in message.phases if each),
+        phases=tuple(Phase(each) for each in message.phases if each in _PHASES),
         by=message.by,
         why=message.why,
         decided=nanoseconds(message.decided),

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import pytest
 from detection.cluster import BEGIN, CART, SECOND, Cluster, Replica, alerts, analyse
 from peerwatch.columns import ProcessFlag
+from peerwatch.v1 import query_pb2
 
 from collector.analysis.curated import CuratedAnalysis
 from collector.detect.support import GONE_DAYS, GONE_STARTS
+from collector.messages import baseline_from_proto
 from collector.records import BehaviourState, Phase, Severity
 
 QUIT = ("/usr/sbin/nginx", ("nginx", "-s", "quit"))
@@ -48,6 +50,11 @@ def test_who_still_runs_has_no_end() -> None:
     cluster.normal(pods, 0, 1000, every=5)
     cluster.exec(995, pods[0], QUIT[0], args=QUIT[1], flags=(ProcessFlag.INJECTED,), parent="")
     assert phases(cluster, until=1000)[KEY] == (Phase.STEADY,)
+
+
+def test_a_phase_that_only_a_newer_collector_knows_is_left_out() -> None:
+    message = query_pb2.GetBaselineResponse.Entry(key="/bin/x", phases=[Phase.STOP, 97])
+    assert baseline_from_proto(CART, message).phases == (Phase.STOP,)
 
 
 @pytest.mark.parametrize(
