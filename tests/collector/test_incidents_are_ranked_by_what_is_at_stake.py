@@ -5,16 +5,22 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
-from cluster_objects import Cluster, at, pod
+from cluster_objects import Cluster, at, container_id, pod
 from collector_harness import eventually
+from peerwatch import wire
+from peerwatch.columns import ColumnsBuilder, ProcessFlag
 from peerwatch.kubernetes.connection import ApiServer
 from peerwatch.kubernetes.fields import MalformedError
-from peerwatch.subjects import Workload
+from peerwatch.subjects import Container, Pod, Subject, Workload
+from peerwatch.v1 import ingest_pb2
 
+from collector.analysis import Analysis
+from collector.archive.journal import Journal
 from collector.cluster import rights
 from collector.cluster.objects import parse_pod_of_cluster
 from collector.cluster.rights import Rights
@@ -23,6 +29,8 @@ from collector.cluster.watching import ClusterWatch
 from collector.commands.alerts import print_incidents
 from collector.commands.options import ListOutput
 from collector.ingest import ranks
+from collector.ingest.counters import Counters
+from collector.ingest.pipeline import Pipeline, Received
 from collector.ingest.ranks import Ranks
 from collector.messages import incident_from_json, incident_to_json
 from collector.records import Incident, IncidentKind, ReplicaRef, Risk, Severity, WorkloadKey
@@ -357,6 +365,35 @@ def test_an_alert_does_not_wait_for_its_rank_and_is_written_again_when_the_rest_
     assert ranking.completed() == []
     assert ranking.rank(incident("two")).risk == second.risk
     watch.rights.stop()
+
+
+def test_a_collector_tells_an_incident_with_what_it_knows_and_keeps_it_with_the_rest(
+    authority: Authority, tmp_path: Path
+) -> None:
+    authority.may = {("*", "*", "*")}
+    cluster = deployed()
+    with_token(cluster)
+    watch = ClusterWatch(cluster.view, authority.api)
+    state, journal = State.for_file(tmp_path / "state.db"), Journal(tmp_path / "journal")
+    pipeline = Pipeline(journal=journal, state=state, analysis=Analysis(), counters=Counters(), watch=watch)
+    builder = ColumnsBuilder()
+    where = builder.subject(Subject("test", "node-1", Pod(uid="uid-web-1"), Container(id=container_id("uid-web-1app"))))
+    process = builder.process(pid=7, start_time=at(1), exe="memfd:x", ancestors=["/sbin/tini"], flags=1 << ProcessFlag.MEMFD)
+    builder.exec(at(1), where, process)
+    hello = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
+    batch = ingest_pb2.EventBatch(sequence=1, columns=wire.encode(builder.build()))
+    pipeline.store([Received(at(2), hello, batch)])
+
+    (told,) = pipeline.tick(at(60))  # what is new in the first second is held for the peers
+    assert told.risk == Risk(rank_of(Severity.CRITICAL) + 6, ("shares its node's processes",))
+    eventually(lambda: watch.answers)
+    assert pipeline.tick(at(61)) == []
+    (kept,) = state.incidents(by_risk=True)
+    reasons = ("its service account may do anything in the cluster", "shares its node's processes")
+    assert kept == replace(told, risk=Risk(rank_of(Severity.CRITICAL) + 16, reasons))
+    watch.rights.stop()
+    journal.close()
+    state.close()
 
 
 def test_who_holds_no_token_is_not_asked_about(authority: Authority) -> None:
