@@ -170,7 +170,8 @@ def _peers(view: ClusterView, asked: _Asked, peers: dict[Peer, int], heard: int)
             partly = ~inside & (ends_after >= span.begin) & (begins < span.end)
             partly &= numbers[rows] != peers.get(span.who, -1) + 1
             numbers[rows[partly]] = 0
-        doubtful = rows[(last_time[rows] >= heard) & ((numbers[rows] > 0) | asked.waits[rows])]
-        if len(doubtful) and packed not in FIXED:
-            numbers[doubtful] = peers.setdefault(UNSETTLED, len(peers)) + 1
+        if heard < FOREVER and packed not in FIXED:
+            doubtful = rows[(last_time[rows] >= heard) & ((numbers[rows] > 0) | asked.waits[rows])]
+            if len(doubtful):
+                numbers[doubtful] = peers.setdefault(UNSETTLED, len(peers)) + 1
     return numbers
