@@ -218,7 +218,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     about = context_in(behaviour, group, table)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
-    if behaviour.base and about.level >= context.Level.STRONG:
+    if behaviour.base and about.why:
         novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
     case = decision.Case(
         novelty=novelty,

@@ -59,6 +59,13 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "T1059.004",
             "what comes through a pipe is run",
         ),
+        (
+            r">>?\s*(?:/usr(?:/local)?)?/(?:s?bin|lib(?:32|64|exec)?|etc)/|>>?\s*/dev/shm/",
+            False,
+            Level.SUSPICIOUS,
+            "T1565.001",
+            "it writes where programs and settings are kept",
+        ),
         (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
     )
 )
@@ -185,7 +192,8 @@ def of_arguments(
         return Context(Level.ROUTINE)
     said: Sequence[Context] = traits(program, tuple(arguments))
     said = of_person(arguments, said) if injected else said
-    found = [each for each in said if each.why not in known]
+    # Whatever a program is for: naming an address outside of the cluster for the first time is more than another word.
+    found = [dataclasses.replace(each, level=max(each.level, Level.SUSPICIOUS)) for each in said if each.why not in known]
     if not found:
         return Context()
     best = max(found, key=lambda each: each.level)

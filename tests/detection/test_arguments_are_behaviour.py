@@ -5,6 +5,9 @@ from detection.cluster import CART, Cluster, Replica, alerts, analyse
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis import Analysis
+from collector.detect.argument_context import traits
+from collector.detect.context import of_connect
+from collector.detect.tools import Level
 from collector.records import BehaviourState, Severity
 
 SERVER = "/usr/bin/server"
@@ -183,3 +186,38 @@ def test_a_shell_with_other_words_each_time_is_still_told_when_it_runs_what_come
 
     assert [each.pod for each in alert.replicas] == [pods[1].name]
     assert "what comes through a pipe is run" in alert.reason
+
+
+def test_a_program_that_never_named_an_address_outside_and_does_is_told(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 900)
+    for second in range(5, 850, 5):
+        for pod in pods:
+            cluster.exec(second + 0.3, pod, "/usr/bin/convert-video", args=("convert-video", f"/srv/in/{second}.mp4"))
+    cluster.exec(800.6, pods[2], "/usr/bin/convert-video", args=("convert-video", "-o", "/srv/x", "http://203.0.113.7/x"))
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+    assert "an address outside of the cluster" in alert.reason
+
+
+@pytest.mark.parametrize(
+    ("script", "level"),
+    [
+        ("read x < /srv/x; echo $x > /usr/local/bin/x", Level.SUSPICIOUS),
+        ("echo $x >>/etc/hosts", Level.SUSPICIOUS),
+        ("echo $x >/dev/shm/x", Level.SUSPICIOUS),
+        ("echo $x > /var/run/app.pid 2> /dev/null", None),
+        ("echo $x > /srv/etc/x", None),
+    ],
+)
+def test_a_shell_that_writes_where_programs_are_kept_says_so(script: str, level: Level | None) -> None:
+    said = [each.level for each in traits("/bin/sh", ("sh", "-c", script))]
+
+    assert said == ([level] if level is not None else [])
+
+
+@pytest.mark.parametrize(("port", "level"), [(3333, Level.SUSPICIOUS), (14444, Level.SUSPICIOUS), (443, Level.NEUTRAL)])
+def test_where_pools_and_handlers_listen_is_no_usual_supplier(port: int, level: Level) -> None:
+    assert of_connect(program="/usr/bin/server", target=f"public 203.0.0.0/16:{port}/tcp").level is level
