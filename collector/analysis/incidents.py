@@ -170,15 +170,19 @@ class IncidentBook:
             tree = incident.grows(replica.uid, parent_pid, first_event)
             if incident.alert and (tree or abs(first_event - incident.latest.get(place, -QUIET)) < MOMENT):
                 return incident
-            if incident.alert and any(
-                each.behaviour.key == key
-                and each.context.level >= Level.STRONG
-                and abs(first_event - each.first_event) < SPREAD
-                and each.group.container == group.container
-                for each in incident.findings.values()
-            ):
+            if incident.alert and _shows(incident, group, first_event, key):
                 return incident
         return None
+
+    def spreads(self, finding: Finding) -> bool:
+        """Return whether an open alert tells of the same deed, hardly ever normal, on another replica seconds before.
+
+        A load balancer brings it to all replicas: that most of them show it by now makes it no habit.
+        """
+        mates = self._by_workload.get(finding.group.workload, ())
+        return any(
+            incident.alert and _shows(incident, finding.group, finding.first_event, finding.behaviour.key) for incident in mates
+        )
 
     def _find(self, finding: Finding, parent_pid: int) -> OpenIncident | None:
         alert = finding.severity > Severity.INFO
@@ -285,6 +289,16 @@ class IncidentBook:
             reason=sentence(strongest, list(incident.replicas.values()), len(merged) + incident.left_out, len(alike) - 1),
             loss_in_window=losses,
         )
+
+
+def _shows(incident: OpenIncident, group: Group, first_event: int, key: str) -> bool:
+    return any(
+        each.behaviour.key == key
+        and each.context.level >= Level.STRONG
+        and abs(first_event - each.first_event) < SPREAD
+        and each.group.container == group.container
+        for each in incident.findings.values()
+    )
 
 
 def _same_errand(finding: Finding, incident: OpenIncident) -> bool:

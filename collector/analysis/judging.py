@@ -54,6 +54,10 @@ class Judgement:
     """There are no two peers of the same revision yet: waiting longer may bring them."""
     undecided: bool
     """It is odd, no peer follows, and only too little was seen so far to say so."""
+    looked: bool
+    """A person did it, only looks, and nobody else here does: how rare that is in the cluster decides whether it is told."""
+    sign: decision.Sign | None
+    """What it says as one of several steps, if it is nothing by itself and nobody else does it."""
 
 
 def context_of(behaviour: Behaviour) -> context.Context:
@@ -268,7 +272,23 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         and case.compared >= 2
         and not (verdict.followed or person or case.supporters)
     )
-    return Judgement(action, finding, alone, undecided)
+    looked = (
+        action is decision.Action.NOTE
+        and person
+        and not (verdict.followed or case.supporters or case.sharing)
+        and (not case.newcomer or case.compared >= decision.ENOUGH_PEERS)
+        and about.inspection
+    )
+    weak = (
+        action is decision.Action.ACCEPT
+        and about.level > context.Level.ROUTINE
+        and not (verdict.followed or case.supporters or case.sharing or starting)
+    )
+    # In a chain the tools of every script say nothing: more of them is only a longer script.
+    script = base_name(behaviour.exe) in COMMON and about.level <= context.Level.SUSPICIOUS
+    said = context.Level.NEUTRAL if script else case.level
+    sign = decision.Sign(verdict.probability, said, about.techniques) if weak else None
+    return Judgement(action, finding, alone, undecided, looked, sign)
 
 
 def _pace(behaviour: Behaviour, about: context.Context) -> int:

@@ -72,6 +72,7 @@ def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: Sighti
         return
     row = group.sight(replica, entry, saved.first_seen)
     verdicts.errands.meet(behaviour, group.workload)
+    verdicts.persons.meet(behaviour, saved.pod_uid)
     table.apply(np.array([row]), np.array([saved.count]), np.array([saved.last_seen]))
     severity = told.get((group.workload, group.container, saved.pod_uid, saved.key))
     if severity is not None:

@@ -2,17 +2,18 @@
 
 import dataclasses
 import heapq
-from dataclasses import dataclass, field
 
 from peerwatch.columns import NANOSECONDS, ProcessFlag
 
 from collector.analysis import judging
 from collector.analysis.behaviours import Behaviour
+from collector.analysis.chains import Chains, Step, Watched
 from collector.analysis.errands import Errands
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups
 from collector.analysis.incidents import IncidentBook, OpenIncident
 from collector.analysis.losses import LossLog, NodeName
+from collector.analysis.persons import Persons
 from collector.analysis.sightings import Group, Standing
 from collector.analysis.volume import Deviation, VolumeWatch
 from collector.detect import context, decision
@@ -23,21 +24,11 @@ __all__ = ["Verdicts"]
 LOSS_BEFORE = 60 * NANOSECONDS
 """What was lost up to so long before an incident may hide how it began, and what its peers did."""
 
+ENOUGH_STEPS = 2
+"""One step is no chain: it was judged by itself."""
+
 LOSS_LATE = 60 * NANOSECONDS
 """Incidents that began at most so long ago are told again when a loss in their time is told late: nodes say so in seconds."""
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A sighting that is held or was told: its evidence is collected."""
-
-    row: int
-    behaviour: Behaviour
-    evidence: list[Evidence] = field(default_factory=list)
-    parent_pid: int = 0
-    holds: int = 0
-    finding: Finding | None = None
-    incident: OpenIncident | None = None
 
 
 class Verdicts:
@@ -49,12 +40,14 @@ class Verdicts:
         self.now = 0
         self.losses = LossLog()
         self.errands = Errands()
+        self.persons = Persons()
+        self._chains = Chains()
         self.alerts: dict[WorkloadKey, int] = {}
         """Alerts per workload, each incident once."""
         self._table = groups.table
         self._book = IncidentBook(self.settings.most_open_incidents)
-        self._watched: dict[int, _Watched] = {}
-        self._due: list[tuple[int, int, OpenIncident | _Watched]] = []
+        self._watched: dict[int, Watched] = {}
+        self._due: list[tuple[int, int, OpenIncident | Watched]] = []
         self._sequence = 0
         self._out: list[Incident] = []
 
@@ -92,9 +85,10 @@ class Verdicts:
         group = self._table.group[row]
         if group is not None:
             self.errands.meet(behaviour, group.workload)
+            self.persons.meet(behaviour, group.replicas[int(self._table.replica[row])].uid)
         self._table.standing[row] = Standing.PENDING
         self._table.hot[row] = True
-        self._watched[row] = _Watched(row, behaviour)
+        self._watched[row] = Watched(row, behaviour)
 
     def evidence(self, row: int, evidence: Evidence, parent_pid: int) -> None:
         """Take one event of a watched sighting."""
@@ -103,13 +97,14 @@ class Verdicts:
             self._table.hot[row] = False
             return
         told = watched.finding
-        if told is not None and evidence.time - told.time >= self._ns(self.settings.cool_down):
+        if told is not None and evidence.time - told.time >= self._cool_down(watched):
             told = self._told_anew(group, row, watched, told)
             if told is None:
                 self._table.hot[row] = False
                 del self._watched[row]
                 return
             watched.evidence, watched.incident = [], None
+            watched.told += 1
         if not watched.evidence:
             watched.parent_pid = parent_pid
         watched.evidence.append(evidence)
@@ -123,9 +118,13 @@ class Verdicts:
             self._publish_later(watched.incident)
         elif told is not None:
             self._tell(watched, dataclasses.replace(told, time=evidence.time, first_event=evidence.time))
-            self._later(self.now + self._ns(self.settings.cool_down), watched)
+            self._later(self.now + self._cool_down(watched), watched)
 
-    def _told_anew(self, group: Group, row: int, watched: _Watched, told: Finding) -> Finding | None:
+    def _cool_down(self, watched: Watched) -> int:
+        """Return how long something is not told again, nanoseconds: what goes on for ever is told ever less often."""
+        return self._ns(self.settings.cool_down) << 2 * min(watched.told, 8)
+
+    def _told_anew(self, group: Group, row: int, watched: Watched, told: Finding) -> Finding | None:
         """Return what is told of something that goes on after its cool-down, None when there is nothing to tell any more.
 
         What is less than HIGH is told once, save what persons do: they have no habits. What most of the peers do by now was
@@ -161,7 +160,7 @@ class Verdicts:
     def resume(self, row: int, behaviour: Behaviour, since: int) -> None:
         """Hold a saved sighting again that had not been decided when the collector stopped."""
         self._table.standing[row] = Standing.PENDING
-        self._watched[row] = _Watched(row, behaviour)
+        self._watched[row] = Watched(row, behaviour)
         self._later(since + self._ns(self.settings.hold), self._watched[row])
 
     def lose(self, node: NodeName, time: int, begin: int, end: int, count: int) -> None:
@@ -183,7 +182,7 @@ class Verdicts:
     def _ns(self, seconds: float) -> int:
         return self.settings.nanoseconds(seconds)
 
-    def _later(self, time: int, what: "OpenIncident | _Watched") -> None:
+    def _later(self, time: int, what: "OpenIncident | Watched") -> None:
         self._sequence += 1
         heapq.heappush(self._due, (time, self._sequence, what))
 
@@ -192,7 +191,7 @@ class Verdicts:
             self._watched.pop(row, None)
         self._table.removed.clear()
 
-    def _wake(self, watched: _Watched) -> None:
+    def _wake(self, watched: Watched) -> None:
         """End a hold, or collect evidence again after a cool-down."""
         self._forget_removed()
         row = watched.row
@@ -209,7 +208,7 @@ class Verdicts:
         else:
             self._table.hot[row] = True
 
-    def _judge(self, group: Group, row: int, watched: _Watched, *, held: bool) -> None:
+    def _judge(self, group: Group, row: int, watched: Watched, *, held: bool) -> None:
         replica = group.replicas[int(self._table.replica[row])]
         first = int(self._table.first[row])
         accomplice = self._book.accomplice(group, replica, first, watched.parent_pid, watched.behaviour.key)
@@ -223,13 +222,13 @@ class Verdicts:
             self._later(self.now + self._ns(self.settings.hold), watched)
             return
         judgement = judging.judge(case, self._table, self._limits)
-        action, finding = judgement.action, judgement.finding
-        if self.errands.is_usual(watched.behaviour, finding.context.level):
-            action, finding = decision.Action.NOTE, dataclasses.replace(finding, severity=Severity.INFO)
-        if accomplice is not None and action in (decision.Action.HOLD, decision.Action.ACCEPT) and not finding.followed:
-            action = decision.Action.RAISE
-        else:
-            accomplice = None
+        action, finding = self._in_context(watched, judgement, accomplice)
+        if (
+            action is decision.Action.ACCEPT
+            and judgement.sign is not None
+            and self._tell_chain(self._chains.extend(Step(watched, finding, judgement.sign)))
+        ):
+            return
         waits = judgement.alone and action is not decision.Action.RAISE
         holds = self.settings.odd_holds if judgement.undecided else self.settings.rollout_holds if waits else 0
         if action is decision.Action.HOLD or (held and watched.holds < holds):
@@ -241,11 +240,27 @@ class Verdicts:
             self._tell(watched, finding)
             self._accept(row, Standing.ACCEPTED if finding.followed else Standing.PERSON)
         else:
-            mild = finding.severity is Severity.LOW and accomplice is None
+            mild = finding.severity is Severity.LOW and judgement.action is decision.Action.RAISE
             self._stand(row, Standing.MILD if mild else Standing.FLAGGED)
             self._tell(watched, finding)
             if finding.severity >= Severity.HIGH:
-                self._later(self.now + self._ns(self.settings.cool_down), watched)
+                self._later(self.now + self._cool_down(watched), watched)
+
+    def _in_context(
+        self, watched: Watched, judgement: judging.Judgement, accomplice: OpenIncident | None
+    ) -> tuple[decision.Action, Finding]:
+        """Return what a judgement comes to with what is known of the whole cluster and of open alerts."""
+        action, finding = judgement.action, judgement.finding
+        if self.errands.is_usual(watched.behaviour, finding.context.level):
+            action, finding = decision.Action.NOTE, dataclasses.replace(finding, severity=Severity.INFO)
+        elif judgement.looked and self.persons.rarity(watched.behaviour, finding.replica.uid) <= self._limits.person:
+            finding = dataclasses.replace(finding, severity=Severity.LOW)
+        if finding.followed:
+            if finding.severity is Severity.INFO and self._book.spreads(finding):
+                return decision.Action.RAISE, dataclasses.replace(finding, severity=Severity.LOW, followed=False)
+        elif accomplice is not None and action in (decision.Action.HOLD, decision.Action.ACCEPT):
+            return decision.Action.RAISE, finding
+        return action, finding
 
     def _stand(self, row: int, standing: Standing) -> None:
         """Settle a sighting, and with an exec the arguments that waited for it."""
@@ -267,12 +282,42 @@ class Verdicts:
         self._table.hot[row] = False
         self._watched.pop(row, None)
 
-    def _tell(self, watched: _Watched, finding: Finding) -> None:
+    def _tell(self, watched: Watched, finding: Finding) -> None:
         incident = self._book.join(finding, watched.parent_pid)
         watched.finding, watched.incident = finding, incident
         for evidence in watched.evidence:
             incident.add_evidence(finding.replica.uid, evidence, finding.behaviour.type)
         self._publish_later(incident)
+
+    def _tell_chain(self, chain: list[Step]) -> bool:
+        """Tell the steps of one cause if they are odd enough together, and return whether they are."""
+        if len(chain) < ENOUGH_STEPS:
+            return False
+        latest = chain[-1].finding
+        limit = self._limits.after_hold if latest.compared >= decision.ENOUGH_PEERS else self._limits.alone
+        probability = decision.joint([each.sign for each in chain])
+        if probability > limit:
+            return False
+        strongest = max(each.sign.level for each in chain)
+        severity = Severity.MEDIUM if strongest >= context.Level.STRONG else Severity.LOW
+        for step in chain:
+            watched, row = step.watched, step.watched.row
+            if not self._is_still(step):
+                continue
+            self._watched[row] = watched
+            self._stand(row, Standing.FLAGGED)
+            self._table.hot[row] = len(watched.evidence) < self.settings.evidence
+            self._tell(watched, dataclasses.replace(step.finding, severity=severity, score=round(1 - probability, 4)))
+        return True
+
+    def _is_still(self, step: Step) -> bool:
+        """Return whether a step's row is still its own: what was accepted may have been dropped or become another's."""
+        finding, row = step.finding, step.watched.row
+        group = self._table.group[row]
+        if group is not finding.group or self._table.first[row] != finding.first_event:
+            return False
+        entry = group.entries[int(self._table.behaviour[row])]
+        return entry.key == finding.behaviour.key and self._table.standing[row] in (Standing.ACCEPTED, Standing.PENDING)
 
     def _publish_later(self, incident: OpenIncident) -> None:
         """Say an incident soon; what goes on and on is said ever less often, after 1, 2, 4 … 64 s."""

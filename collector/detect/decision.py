@@ -2,14 +2,32 @@
 
 import dataclasses
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from collector.detect.tools import Level
 
-__all__ = ["DEFAULT_LIMITS", "FOLLOWED", "Action", "Case", "Limits", "Verdict", "decide", "must_wait", "weight"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "ENOUGH_PEERS",
+    "FOLLOWED",
+    "Action",
+    "Case",
+    "Limits",
+    "Sign",
+    "Verdict",
+    "decide",
+    "joint",
+    "must_wait",
+    "weight",
+]
 
 FOLLOWED = 0.5
 """More than this share of the peers must show a behaviour, too, for it to be what the workload does: the majority."""
+
+
+ENOUGH_PEERS = 2
+"""Replicas that had the chance and did not: with one there is no telling who deviates."""
 
 
 class Action(enum.IntEnum):
@@ -39,8 +57,13 @@ class Limits:
     before. 25 observations without a singleton."""
     alone: float = 0.001
     """The same where there are fewer than two peers: nobody could have followed, so ten times as much history is asked for."""
+    alone_odd: float = 0.005
+    """The same for what is hardly ever normal inside of a running service, once its first minutes are over."""
     arguments: float = 0.003
     """The same for arguments that are new and say nothing else: programs have more of these than the system has programs."""
+    person: float = 0.1
+    """What a person does who only looks is told if it is among the rarest tenth of what comes from outside of containers,
+    probes and scanners included, of which there are many more than persons."""
 
     def scaled(self, factor: float) -> "Limits":
         """Return these limits, all multiplied: the one knob for how many alerts there may be.
@@ -99,6 +122,10 @@ _FACTOR = {Level.ROUTINE: 10.0, Level.NEUTRAL: 1.0, Level.SUSPICIOUS: 0.3, Level
 rollouts, too (some three times as rare), a file executed that was written after the start hardly ever."""
 
 
+_DEPENDENCE = 0.5
+"""How far a further step of a chain counts: as a root, since the steps of a job are as little independent as an intruder's."""
+
+
 def must_wait(level: Level, *, starting: bool, arguments: bool = False) -> bool:
     """Return whether a new case is held whatever its numbers are, so that nobody need work them out."""
     return level < Level.KNOWN_BAD and (starting or level < _first_at_once(arguments=arguments))
@@ -115,6 +142,32 @@ def weight(case: Case) -> float:
         # Rule of succession: the next replica to do it is as likely as the share of those that did.
         probability = max(probability, (case.supporters + 0.5) / (case.known + 1))
     return float(min(1.0, probability * _FACTOR[case.level]))
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What one step of a chain says."""
+
+    probability: float
+    """Of meeting it in normal life (`weight`)."""
+    level: Level
+    techniques: tuple[str, ...]
+
+
+def joint(signs: Sequence[Sign]) -> float:
+    """Return how probable a chain of steps of one cause is in normal life.
+
+    Something new brings its own helpers, so that steps are not new independently: the rarest counts for all. But normal life
+    has no reason to be odd in several ways at once: each further technique counts with what it speaks for an attack. Steps
+    without a further technique are one step, which was judged by itself: for them it is 1.
+    """
+    rarest = min(signs, key=lambda each: each.probability)
+    probability, known = rarest.probability, set(rarest.techniques)
+    for sign in sorted(signs, key=lambda each: -each.level):
+        if sign.level > Level.NEUTRAL and not known.issuperset(sign.techniques):
+            probability *= _FACTOR[sign.level] ** _DEPENDENCE
+            known.update(sign.techniques)
+    return probability if probability < rarest.probability else 1.0
 
 
 def decide(case: Case, limits: Limits) -> Verdict:
@@ -137,12 +190,14 @@ def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -
             and not followed
             and case.level >= _first_at_once(arguments=case.arguments)
             and not case.starting
-            and case.compared >= 2
+            and case.compared >= ENOUGH_PEERS
         )
         return Action.RAISE if at_once and probability <= limits.at_once else Action.HOLD
-    if case.person and case.level >= Level.SUSPICIOUS and not (case.newcomer or case.supporters):
+    if case.person and case.level >= Level.SUSPICIOUS and not case.supporters and not _may_be_a_probe(case):
         return Action.RAISE  # more than looking; how varied a workload's own life is says nothing about persons
-    limit = limits.after_hold if case.compared >= 2 else limits.alone
+    limit = limits.after_hold
+    if case.compared < ENOUGH_PEERS:
+        limit = limits.alone_odd if case.level >= Level.STRONG and not case.newcomer else limits.alone
     if case.arguments and case.level < Level.SUSPICIOUS:
         limit = min(limit, limits.arguments)
     looked = case.person and case.level < Level.SUSPICIOUS
@@ -150,3 +205,11 @@ def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -
     if not followed and probability <= limit and not (looked or beginning):
         return Action.RAISE
     return Action.NOTE if followed or (case.person and not case.starting) else Action.ACCEPT
+
+
+def _may_be_a_probe(case: Case) -> bool:
+    """Return whether what comes from outside may be a probe or a hook that is met for the first time.
+
+    Those come in the first minutes, and to all replicas: not to one while others had the chance.
+    """
+    return case.newcomer and (case.compared < ENOUGH_PEERS or case.sharing > 0)

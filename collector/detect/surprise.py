@@ -5,12 +5,13 @@ probability of about f1 / n. A workload whose helpers repeat has f1 near 0 and i
 something new every minute never settles, and what is new there means little. No learning period has to be chosen.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Novelty", "novelty", "shared_mass", "unseen_mass"]
+__all__ = ["Novelty", "novelty", "rarity", "shared_mass", "unseen_mass"]
 
 I64 = npt.NDArray[np.int64]
 
@@ -105,3 +106,19 @@ def shared_mass(behaviour: npt.NDArray[np.int64], replica: npt.NDArray[np.int64]
     _, sharing = np.unique(pairs >> 32, return_counts=True)
     singletons = int(np.count_nonzero(sharing == 1))
     return singletons / (len(pairs) + 1) if singletons >= FEWEST_SINGLETONS else 0.0
+
+
+def rarity(kinds: Mapping[int, int], others: int) -> float:
+    """Return how probable it is that the next draw is at least as rare as one whose kind was drawn so often besides.
+
+    A conformal p-value: of those drawn so far, this one included, the share that was as rare when it is left out itself. It
+    holds whatever the distribution is, as long as draws can change places: at most a share p of all draws has a value of p or
+    less.
+
+    Args:
+        kinds: number of draws → how many kinds were drawn so often, this draw included.
+        others: how often this draw's kind was drawn besides.
+    """
+    total = sum(size * many for size, many in kinds.items())
+    as_rare = sum(size * many for size, many in kinds.items() if size <= others + 1)
+    return max(as_rare, 1) / max(total, 1)

@@ -1,5 +1,7 @@
 """Who met several destinations of a kind meets more of them; who met none deviates."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from detection.cluster import Cluster, alerts, analyse
@@ -91,4 +93,4 @@ def test_limits_are_scaled_together_and_stay_probabilities() -> None:
 
     assert limits.scaled(1) == limits
     assert limits.scaled(0.5).at_once == limits.at_once / 2
-    assert limits.scaled(1e6) == Limits(1.0, 1.0, 1.0, 1.0, 1.0)
+    assert set(dataclasses.astuple(limits.scaled(1e6))) == {1.0}

@@ -9,6 +9,7 @@ from peerwatch.columns import ProcessFlag
 from collector.analysis import Analysis
 from collector.analysis.behaviours import restored
 from collector.analysis.errands import MOST, Errands
+from collector.analysis.persons import MOST as MOST_NAMES, Persons
 from collector.detect.argument_context import only_asks
 from collector.detect.tools import Level
 from collector.records import BehaviourType, Severity, WorkloadKey
@@ -147,3 +148,81 @@ def test_what_nothing_normal_looks_like_is_no_errand() -> None:
 
     assert errands.is_usual(behaviour, Level.STRONG)
     assert not errands.is_usual(behaviour, Level.KNOWN_BAD)
+
+
+def looks(cluster: Cluster, at: float, pod: Replica, tool: str) -> None:
+    cluster.exec(at, pod, f"/usr/bin/{tool}", parent="", args=(tool, "-a"), flags=INJECTED)
+
+
+def habits(cluster: Cluster) -> list[Sequence[Replica]]:
+    """Let people look at six workloads of three replicas, always with the same three tools."""
+    made = workloads(cluster, 6)
+    for number, pods in enumerate(made):
+        for turn, pod in enumerate(pods):
+            for place, tool in enumerate(("ls", "ps", "top")):
+                looks(cluster, 700.5 + 10 * number + 2 * turn + 0.3 * place, pod, tool)
+    return made
+
+
+def test_who_looks_with_what_hardly_anybody_uses_here_is_told(cluster: Cluster) -> None:
+    made = habits(cluster)
+    late = cluster.pods(3, workload="late")
+    cluster.normal(late, 0, 1500, every=5)
+    looks(cluster, 1000.5, late[1], "lsof")
+    looks(cluster, 1100.5, made[0][0], "df")
+
+    told = alerts(analyse(cluster, until=1600))
+
+    assert [(each.replicas[0].pod, each.severity) for each in told] == [
+        (late[1].name, Severity.LOW),
+        (made[0][0].name, Severity.LOW),
+    ]
+
+
+def test_who_looks_with_what_everybody_uses_here_is_a_note(cluster: Cluster) -> None:
+    habits(cluster)
+    late = cluster.pods(3, workload="late")
+    cluster.normal(late, 0, 1500, every=5)
+    looks(cluster, 1000.5, late[1], "ps")
+
+    assert alerts(analyse(cluster, until=1600)) == []
+
+
+def test_what_people_use_is_known_after_a_restart(cluster: Cluster) -> None:
+    habits(cluster)
+    late = cluster.pods(3, workload="late")
+    cluster.normal(late, 0, 1500, every=5)
+    looks(cluster, 1000.5, late[1], "lsof")
+    cut = sum(at < 900 for at, _, _ in cluster.sorted())
+    before, after = Analysis(), Analysis()
+    told = before.observe(cluster.table(0, cut))
+    changes = before.take_changes()
+    after.restore(changes.replicas, changes.sightings, told)
+
+    later = after.observe(cluster.table(cut)) + after.advance(BEGIN + 1600 * SECOND)
+
+    assert [each.replicas[0].pod for each in alerts(latest(later))] == [late[1].name]
+
+
+def test_what_people_use_is_bounded() -> None:
+    persons = Persons()
+    for number in range(MOST_NAMES + 10):
+        name = "".join(chr(97 + int(digit)) for digit in str(number))
+        persons.meet(restored(BehaviourType.EXEC, f"/bin/{name} (injected)", (name,), ""), f"uid-{number}")
+    persons.meet(restored(BehaviourType.EXEC, "/bin/sh <- /bin/server", ("sh",), "/bin/server"), "uid")
+
+    assert len(persons) == MOST_NAMES
+    assert persons.rarity(restored(BehaviourType.EXEC, "/bin/new (injected)", ("new",), ""), "uid") == 1
+
+
+def test_in_the_first_minutes_what_one_of_many_is_told_from_outside_is_no_probe(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 600)
+    for number, pod in enumerate(pods):
+        for turn in range(55):
+            looks(cluster, 12.5 + 10 * turn + 0.2 * number, pod, "pg_isready")
+    cluster.exec(50.5, pods[2], "/usr/bin/chmod", parent="", args=("chmod", "4755", "/usr/bin/dash"), flags=INJECTED)
+
+    (alert,) = alerts(analyse(cluster, until=700))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]

@@ -58,6 +58,9 @@ def test_few_replicas_learn_by_time_or_revisions() -> None:
     assert not support.learned(supporters=0, replicas=1, revisions=3, count=100, span=hour)
 
 
+STRONG = context.Level.STRONG
+
+
 def case(**changes: object) -> decision.Case:
     values: dict = {
         "novelty": 0.003,
@@ -93,7 +96,14 @@ def case(**changes: object) -> decision.Case:
         ({"level": context.Level.KNOWN_BAD, "starting": True}, decision.Action.HOLD),
         ({"level": context.Level.NEUTRAL, "person": True, "held": True}, decision.Action.NOTE),
         ({"person": True, "held": True, "novelty": 0.9, "compared": 0}, decision.Action.RAISE),
-        ({"person": True, "held": True, "novelty": 0.9, "newcomer": True}, decision.Action.NOTE),
+        ({"person": True, "held": True, "novelty": 0.9, "newcomer": True}, decision.Action.RAISE),
+        ({"person": True, "held": True, "novelty": 0.9, "newcomer": True, "compared": 1}, decision.Action.NOTE),
+        ({"person": True, "held": True, "novelty": 0.9, "newcomer": True, "sharing": 1}, decision.Action.NOTE),
+        ({"level": STRONG, "held": True, "novelty": 0.03, "compared": 1}, decision.Action.RAISE),
+        (
+            {"level": context.Level.STRONG, "held": True, "novelty": 0.03, "compared": 1, "newcomer": True},
+            decision.Action.ACCEPT,
+        ),
         ({"person": True, "held": True, "novelty": 0.9, "supporters": 2}, decision.Action.NOTE),
         ({"level": context.Level.STRONG, "held": True, "sharing": 4, "unsuspected": 4}, decision.Action.RAISE),
         ({"held": True, "sharing": 1, "unsuspected": 1, "newcomer": True}, decision.Action.ACCEPT),
@@ -130,3 +140,34 @@ def test_context(program: str, parent: str, arguments: tuple[str, ...], level: c
 
     assert found.level == level
     assert (technique in found.techniques) if technique else not found.techniques
+
+
+def test_the_rarest_draws_are_a_known_share_of_all() -> None:
+    kinds = {1: 2, 4: 3, 20: 1}  # two names met once, three met four times, one met twenty times: 34 draws
+
+    assert surprise.rarity(kinds, others=0) == 2 / 34
+    assert surprise.rarity(kinds, others=3) == 14 / 34
+    assert surprise.rarity(kinds, others=19) == 1
+    assert surprise.rarity({}, others=0) == 1
+
+
+def sign(probability: float, level: context.Level, *techniques: str) -> decision.Sign:
+    return decision.Sign(probability, level, techniques)
+
+
+def test_steps_of_one_cause_count_once_for_each_technique() -> None:
+    shell = sign(0.02, context.Level.STRONG, "T1059.004")
+    lists = sign(0.05, context.Level.SUSPICIOUS, "T1057")
+    lists_again = sign(0.03, context.Level.SUSPICIOUS, "T1057")
+    helper = sign(0.3, context.Level.NEUTRAL)
+
+    assert decision.joint([shell, lists]) == pytest.approx(0.02 * 0.3**0.5)
+    assert decision.joint([shell, lists, lists_again, helper]) == pytest.approx(0.02 * 0.3**0.5)
+    assert decision.joint([lists, shell]) == decision.joint([shell, lists])
+
+
+def test_more_of_the_same_is_no_evidence() -> None:
+    lists = sign(0.005, context.Level.SUSPICIOUS, "T1057")
+
+    assert decision.joint([lists]) == 1
+    assert decision.joint([lists, sign(0.02, context.Level.SUSPICIOUS, "T1057"), sign(0.02, context.Level.NEUTRAL)]) == 1

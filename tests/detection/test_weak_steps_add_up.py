@@ -1,0 +1,86 @@
+"""Steps of one cause that are nothing by themselves are told together; what has no common cause is not added up."""
+
+import pytest
+from detection.cluster import BEGIN, SECOND, Cluster, Replica, alerts, analyse, latest
+
+from collector.analysis import Analysis, chains, judging
+from collector.analysis.behaviours import restored
+from collector.analysis.groups import Groups
+from collector.analysis.settings import Settings
+from collector.detect.decision import Sign
+from collector.detect.tools import Level
+from collector.records import BehaviourType
+
+
+def varied(cluster: Cluster) -> list[Replica]:
+    """Return three replicas of a service that starts a new helper now and then, so that little is odd in it."""
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 900, every=15)
+    for number in range(9):
+        cluster.exec(
+            60.5 + 70 * number, pods[number % 3], f"/usr/lib/app/helper-{'abcdefghi'[number]}x", parent="/usr/bin/server"
+        )
+    return pods
+
+
+def test_decoding_and_changing_rights_by_one_process_is_told_where_neither_is(cluster: Cluster) -> None:
+    pods = varied(cluster)
+    parent = cluster.exec(700.5, pods[1], "/usr/lib/app/worker")
+    cluster.exec(700.6, pods[1], "/usr/bin/base64", parent="/usr/lib/app/worker", parent_pid=parent)
+    cluster.exec(700.7, pods[1], "/usr/bin/chmod", parent="/usr/lib/app/worker", parent_pid=parent)
+    cluster.exec(700.8, pods[1], "/usr/bin/killall", parent="/usr/lib/app/worker", parent_pid=parent)
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert [each.pod for each in alert.replicas] == [pods[1].name]
+    assert {"T1140", "T1222.002", "T1489"} <= set(alert.techniques)
+
+
+def test_the_same_steps_on_different_replicas_or_far_apart_are_not_added_up(cluster: Cluster) -> None:
+    pods = varied(cluster)
+    for number, tool in enumerate(("base64", "chmod", "killall")):
+        parent = cluster.exec(600.5 + 80 * number, pods[number], "/usr/lib/app/worker")
+        cluster.exec(600.6 + 80 * number, pods[number], f"/usr/bin/{tool}", parent="/usr/lib/app/worker", parent_pid=parent)
+
+    assert alerts(analyse(cluster, until=1000)) == []
+
+
+def test_an_exploit_that_a_load_balancer_brings_to_all_replicas_is_one_incident_that_names_all(cluster: Cluster) -> None:
+    pods = cluster.pods(8)
+    cluster.normal(pods, 0, 900)
+    for number, pod in enumerate(pods):
+        cluster.exec(700.5 + 4 * number, pod, "/usr/bin/nc", args=("nc", "-e", "/bin/sh"))
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert {each.pod for each in alert.replicas} == {each.name for each in pods}
+
+
+def test_what_goes_on_for_hours_is_told_ever_less_often(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 7200, every=10)
+    for minute in range(12, 120, 4):
+        cluster.exec(60 * minute + 0.5, pods[0], "/usr/bin/nc")
+    analysis, many = Analysis(), len(cluster.events)
+
+    told = [each for begin in range(0, many, 50) for each in analysis.observe(cluster.table(begin, begin + 50))]
+
+    first, again, later = [(each.time - BEGIN) // (60 * SECOND) for each in alerts(latest(told))]
+    assert (first, again) == (12, 28)
+    assert 88 <= later < 96
+
+
+def test_the_replicas_whose_steps_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
+    monkeypatch.setattr(chains, "MOST_REPLICAS", 2)
+    table, remembered = Groups(Settings()), chains.Chains()
+    for pod in cluster.pods(5):
+        behaviour = restored(BehaviourType.EXEC, "/usr/bin/chmod <- /usr/bin/server", ("chmod",), "/usr/bin/server")
+        row, _ = table.see(pod.subject, behaviour, BEGIN)
+        group = table.table.group[row]
+        assert group is not None
+        question = judging.Question(group, row, behaviour, BEGIN, held=True, startup=0)
+        finding = judging.judge(question, table.table, Settings().limits).finding
+        step = chains.Step(chains.Watched(row, behaviour), finding, sign=Sign(0.5, Level.SUSPICIOUS, ("T1222.002",)))
+        assert remembered.extend(step) == [step]
+
+    assert len(remembered) == 2
