@@ -107,6 +107,32 @@ def test_what_was_not_acknowledged_is_sent_again_under_the_same_number() -> None
     assert store.pids == list(range(20))
 
 
+def test_a_batch_says_what_the_clock_shows_each_time_that_it_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store()
+    store.answer = lambda _: None
+    shown = 5
+    monkeypatch.setattr("agent.stream.time.time_ns", lambda: shown)
+
+    async def body(sender: Sender, port: int) -> None:
+        nonlocal shown
+        async with collector(store, port):
+            await sender.put(Step([table(0)]))
+            await until(lambda: store.received == [1])
+            shown = -(2**40)
+            await sender.put(Step([table(10)]))
+            await until(lambda: store.received == [1, 2])
+        store.answer = lambda sequence: sequence
+        shown = 2**62
+        async with collector(store, port):
+            assert await sender.close(10) == 0
+
+    with_sender(body)
+
+    assert store.received == [1, 2, 1, 2]
+    assert store.sent_at == [5, -(2**40), 2**62, 2**62]
+    assert store.pids == list(range(20))
+
+
 def test_a_collector_that_has_the_batches_but_did_not_say_so_does_not_get_them_again() -> None:
     store = Store()
     store.answer = lambda sequence: 0 if sequence else None

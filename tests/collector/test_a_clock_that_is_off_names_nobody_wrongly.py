@@ -1,19 +1,25 @@
 """Clocks of nodes, or the collector's, that are minutes off: what an address was is said rightly or not at all."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from cluster_objects import SECOND, Cluster, at
+from collector_shelf import Shelf, claim
 from hypothesis import given, strategies as st
+from peerwatch import wire
 from peerwatch.addresses import pack_address
 from peerwatch.columns import ColumnsBuilder
 from peerwatch.kubernetes.connection import ApiServer
 from peerwatch.subjects import Subject
+from peerwatch.v1 import ingest_pb2
 
 from collector.cluster.clocks import CERTAIN, REMEMBERED_NS, Clocks, Doubt
 from collector.cluster.naming import name
 from collector.cluster.watching import ClusterWatch
+from collector.ingest.pipeline import Received
 
 OFF = [0, 0, 3, -3, 600, -600, 3000, -3000]
 """Seconds. Up to two are not told from the time that a batch takes."""
@@ -219,6 +225,43 @@ def test_the_log_names_the_node_and_how_far_it_is_off_once(caplog: pytest.LogCap
     assert found == [True] * 5
     (record,) = caplog.records
     assert record.getMessage().startswith("the clock of node 'node-7' is off: up to 1099 s behind; ")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path)
+    yield shelf
+    shelf.close()
+
+
+@pytest.mark.parametrize("off", [-600, 600])
+def test_an_agent_whose_clock_is_off_is_told_of_and_its_events_get_no_wrong_name(
+    shelf: Shelf, caplog: pytest.LogCaptureFixture, off: int
+) -> None:
+    """From the batch to the archive: one address that changed hands 100 seconds ago, and one that did not."""
+    shelf.know()
+    cluster = shelf.cluster
+    for pod, since in (("old", 0), ("new", 1900)):
+        cluster.pod(pod, ips=["10.1.0.7"], node="node-2", owner=None, created=since, ready=since, now=since + 1)
+        if pod == "old":
+            cluster.view.delete_pod("uid-old", at(1899), at(1899))
+    builder = ColumnsBuilder()
+    mine, process = builder.subject(claim("uid-web-1")), builder.process(pid=1, start_time=1, exe="/app")
+    for address in ("10.1.0.7", "10.9.0.1"):
+        where = {"protocol": 1, "address": pack_address(address), "port": 80}
+        builder.connect(at(2000 + off), mine, process, result=1, **where)
+    columns = wire.encode(builder.build())
+    hello = ingest_pb2.Hello(cluster="test", node="node-1", session="s")
+    for sequence, sent_at in ((1, at(2000 + off)), (2, 0)):  # an older agent does not say it, and is the same node's
+        batch = ingest_pb2.EventBatch(sequence=sequence, columns=columns, sent_at=sent_at)
+        shelf.pipeline.store([Received(at(2000.1), hello, batch)])
+
+    (stored,) = shelf.stored()
+    found = [stored.peers[number - 1].workload.name if number else "" for number in stored.connects.peer.tolist()]
+    assert found == ["", "front", "", "front"]
+    assert shelf.counters["clock_off"] == 4
+    (told,) = [text for text in caplog.messages if "the clock of node 'node-1' is off" in text]
+    assert ("behind" if off < 0 else "ahead") in told
 
 
 def test_doubt_is_true_where_there_is_any() -> None:

@@ -22,6 +22,8 @@ class Store:
         self.hellos: list[ingest_pb2.Hello] = []
         self.sessions: dict[str, dict[int, EventColumns]] = {}
         self.received: list[int] = []
+        self.sent_at: list[int] = []
+        """What the sender's clock showed, for each that was received."""
         self.answer: Callable[[int], int | None] = lambda number: number
         self.first_answer: Callable[[], int | None] = lambda: max(self.sessions.get(self.hellos[-1].session, {}), default=0)
         self.pause_s = 0.0
@@ -66,6 +68,7 @@ class _Ingest(ingest_pb2_grpc.IngestServiceServicer):
                     await asyncio.sleep(store.pause_s)
                 number = request.batch.sequence
                 store.received.append(number)
+                store.sent_at.append(request.batch.sent_at)
                 answer = store.answer(number)
                 if answer is not None:
                     store.sessions.setdefault(session, {}).setdefault(number, decode(request.batch.columns))
