@@ -10,8 +10,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]  # the harness of the tes
 
 import capture  # noqa: E402 — found by the line above
 import cluster_view  # noqa: E402 — as above
+import scale  # noqa: E402 — as above
 
-BENCHMARKS = {"capture": capture, "cluster-view": cluster_view}
+BENCHMARKS = {"capture": capture, "cluster-view": cluster_view, "kubernetes": scale}
 HERE_IMPOSSIBLE = 3
 """Exit code, as of all commands: the environment cannot do it."""
 
