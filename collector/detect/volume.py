@@ -59,7 +59,10 @@ def beyond_peers(surprise: F64) -> F64:
     replicas = len(surprise)
     if replicas < 2:
         return surprise
-    others = np.stack([np.median(np.delete(surprise, each, axis=0), axis=0) for each in range(replicas)])
+    # Without a replica the values from its rank on move down by one, so all medians come from one sorted column.
+    ordered, rank = np.sort(surprise, axis=0), np.argsort(np.argsort(surprise, axis=0, kind="stable"), axis=0)
+    lower, upper = (np.where(at < rank, ordered[at], ordered[at + 1]) for at in ((replicas - 2) // 2, (replicas - 1) // 2))
+    others = (lower + upper) / 2
     return np.asarray(surprise - np.maximum(others, 0.0), np.float64)
 
 

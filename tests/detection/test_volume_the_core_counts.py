@@ -95,3 +95,14 @@ def test_a_clock_has_no_jitter_and_chance_has_as_much_as_its_mean() -> None:
 
     assert Gaps(10, 600.0, 10 * 60.0**2).jitter == 0
     assert Gaps(len(random), float(random.sum()), float((random**2).sum())).jitter == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 4, 7, 8])
+def test_each_replica_is_compared_with_the_median_of_the_others(replicas: int) -> None:
+    surprise = np.random.default_rng(replicas).integers(-3, 4, (replicas, 23)).astype(float)  # with ties
+
+    beyond = beyond_peers(surprise)
+
+    for each in range(replicas):
+        others = np.median(np.delete(surprise, each, axis=0), axis=0)
+        assert np.array_equal(beyond[each], surprise[each] - np.maximum(others, 0))
