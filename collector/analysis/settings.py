@@ -11,7 +11,7 @@ __all__ = ["USUAL_BUDGET", "Settings"]
 
 USUAL_BUDGET = 0.1
 """What the limits as they are come to, per replica and day at the pace of real clusters, in generated ones with all kinds of
-normal life (0.11). Quieter clusters stay below it, so that it is a scale and no promise."""
+normal life (0.14). Quieter clusters stay below it, so that it is a scale and no promise."""
 
 
 @dataclass(frozen=True, slots=True)
