@@ -1,8 +1,5 @@
-"""Images written by ourselves, as docker-archives that containerd imports: no registry is needed, and nothing is downloaded."""
+"""The images that pods of tests are made of, written by ourselves."""
 
-import hashlib
-import io
-import json
 import subprocess
 import tarfile
 from collections.abc import Mapping
@@ -10,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.rootfs import compile_c
+
+from cluster.archives import add_file, add_folder, add_link, write_archive
 
 __all__ = ["LOAD", "WORK", "Image", "busybox", "pause", "work"]
 
@@ -120,42 +119,18 @@ class Image:
 
     def write(self, file: Path) -> None:
         """Write it as a docker-archive."""
-        layer = self._layer()
-        digest = hashlib.sha256(layer).hexdigest()
-        config = {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {"Cmd": list(self.command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        }
-        manifest = [{"Config": "config.json", "RepoTags": [self.reference], "Layers": ["layer.tar"]}]
-        with tarfile.open(file, "w") as archive:
-            _add(archive, "config.json", json.dumps(config).encode())
-            _add(archive, "layer.tar", layer)
-            _add(archive, "manifest.json", json.dumps(manifest).encode())
+        run = {"Cmd": list(self.command), "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
+        write_archive(file, self._fill, {(self.reference,): run})
 
-    def _layer(self) -> bytes:
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as archive:
-            folders = {str(each)[1:] for name in self.files for each in list(Path(name).parents)[:-1]}
-            for name in sorted(folders | {"dev", "etc", "proc", "sys", "tmp"}):
-                info = tarfile.TarInfo(name)
-                info.type, info.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
-                archive.addfile(info)
-            for name, content in sorted(self.files.items()):
-                if isinstance(content, str):
-                    link = tarfile.TarInfo(name[1:])
-                    link.type, link.linkname = tarfile.SYMTYPE, content
-                    archive.addfile(link)
-                else:
-                    _add(archive, name[1:], content if isinstance(content, bytes) else content.read_bytes(), mode=0o755)
-        return buffer.getvalue()
-
-
-def _add(archive: tarfile.TarFile, name: str, content: bytes, *, mode: int = 0o644) -> None:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(content), mode
-    archive.addfile(info, io.BytesIO(content))
+    def _fill(self, archive: tarfile.TarFile) -> None:
+        folders = {str(each)[1:] for name in self.files for each in list(Path(name).parents)[:-1]}
+        for name in sorted(folders | {"dev", "etc", "proc", "sys", "tmp"}):
+            add_folder(archive, name, mode=0o1777 if name == "tmp" else 0o755)
+        for name, content in sorted(self.files.items()):
+            if isinstance(content, str):
+                add_link(archive, name[1:], content)
+            else:
+                add_file(archive, name[1:], content if isinstance(content, bytes) else content.read_bytes(), mode=0o755)
 
 
 def pause() -> Image:

@@ -19,11 +19,12 @@ from typing import Any, Self
 import grpc
 import helm
 from cluster import binary
+from cluster.archives import add_file, write_archive
 from cluster.configuration import DNS_SERVICE
 from cluster.confinement import inside_network
 from cluster.node import Node
 from cluster.scene import is_ready
-from helm.images import TAG, add_file, add_packages, write_archive
+from helm.images import TAG, add_packages
 from helm.release import ADDRESS as COLLECTOR, NAMESPACE as OURS, Release, load
 
 from demo.attack import attack

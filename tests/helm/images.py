@@ -5,21 +5,19 @@ Python's from the environment that runs this, and the code as it is now. Other t
 """
 
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
-import io
-import json
 import os
 import re
 import subprocess
 import sys
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-__all__ = ["TAG", "add_file", "add_packages", "write", "write_archive"]
+from cluster.archives import add_file, add_folder, add_link, write_archive
+
+__all__ = ["TAG", "add_packages", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "checkout"
@@ -53,27 +51,6 @@ def write(file: Path, *tags: str) -> None:
     write_archive(file, _fill, tagged)
 
 
-def write_archive(file: Path, fill: Callable[[tarfile.TarFile], None], images: Mapping[tuple[str, ...], object]) -> None:
-    """Write images that share one layer: `fill` puts its files in, `images` are their names, and how each is run."""
-    with tempfile.TemporaryFile(dir=file.parent) as layer:
-        with tarfile.open(fileobj=layer, mode="w") as archive:
-            fill(archive)
-        info = tarfile.TarInfo("layer.tar")
-        info.size = layer.seek(0, os.SEEK_END)
-        layer.seek(0)
-        digest = hashlib.file_digest(layer, "sha256").hexdigest()
-        layer.seek(0)
-        with tarfile.open(file, "w") as archive:
-            archive.addfile(info, layer)
-            manifest = []
-            for number, (names, run) in enumerate(images.items()):
-                files = {"type": "layers", "diff_ids": [f"sha256:{digest}"]}
-                config = {"architecture": "amd64", "os": "linux", "config": run, "rootfs": files}
-                add_file(archive, f"{number}.json", json.dumps(config).encode())
-                manifest.append({"Config": f"{number}.json", "RepoTags": names, "Layers": ["layer.tar"]})
-            add_file(archive, "manifest.json", json.dumps(manifest).encode())
-
-
 def add_packages(archive: tarfile.TarFile, *packages: str, programs: bool = True) -> None:
     """Fill an empty root file system with Debian's packages and all that they depend on.
 
@@ -81,11 +58,11 @@ def add_packages(archive: tarfile.TarFile, *packages: str, programs: bool = True
         RuntimeError: they are not installed here.
     """
     for name in ("bin", "sbin", "lib", "lib64"):
-        _link(archive, name, f"usr/{name}")
+        add_link(archive, name, f"usr/{name}")
     for name in ("dev", "proc", "sys", "etc", "run", "var/lib"):
-        _folder(archive, name)
+        add_folder(archive, name)
     for name in ("tmp", "var/tmp"):
-        _folder(archive, name, mode=0o1777)
+        add_folder(archive, name, mode=0o1777)
     for path in sorted(set(_debian_files(packages))):
         if programs or not PROGRAMS_NOT_COPIED.match(path):
             archive.add(path, path[1:], recursive=False, filter=_root_s)
@@ -95,9 +72,9 @@ def _fill(archive: tarfile.TarFile) -> None:
     add_packages(archive, *PACKAGES, programs=False)
     for name, path in _python_files():
         archive.add(path, f"{SITE}/{name}", recursive=False, filter=_root_s)
-    _link(archive, f"{SITE}/bcc", "/usr/lib/python3/dist-packages/bcc")
+    add_link(archive, f"{SITE}/bcc", "/usr/lib/python3/dist-packages/bcc")
     add_file(archive, f"{HOME}/pyvenv.cfg", b"home = /usr/bin\ninclude-system-site-packages = false\n")
-    _link(archive, f"{HOME}/bin/python", "/usr/bin/python3")
+    add_link(archive, f"{HOME}/bin/python", "/usr/bin/python3")
     for program, module in PROGRAMS.items():
         text = f"#!/{HOME}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n"
         add_file(archive, f"{HOME}/bin/{program}", text.encode(), mode=0o755)
@@ -171,22 +148,3 @@ def _root_s(info: tarfile.TarInfo) -> tarfile.TarInfo:
     info.uid = info.gid = 0
     info.uname = info.gname = ""
     return info
-
-
-def add_file(archive: tarfile.TarFile, name: str, content: bytes, *, mode: int = 0o644) -> None:
-    """Put one file into a layer."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(content), mode
-    archive.addfile(info, io.BytesIO(content))
-
-
-def _folder(archive: tarfile.TarFile, name: str, *, mode: int = 0o755) -> None:
-    info = tarfile.TarInfo(name)
-    info.type, info.mode = tarfile.DIRTYPE, mode
-    archive.addfile(info)
-
-
-def _link(archive: tarfile.TarFile, name: str, target: str) -> None:
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = tarfile.SYMTYPE, target
-    archive.addfile(info)
