@@ -1,18 +1,16 @@
-import contextlib
 import dataclasses
 import gzip
 import json
 import os
 import pty
 import re
-import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from collector_harness import PROGRAM, SECOND, Command, Daemon, Events, eventually
+from collector_harness import PROGRAM, SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
 from peerwatch.columns import ColumnsBuilder, ProcessFlag
 
@@ -193,25 +191,6 @@ def test_a_terminal_gets_colours(daemon: Daemon, events: Events) -> None:
     os.close(ours)
     assert done.returncode == 0
     assert b"\x1b[" in shown
-
-
-def _is_connected(pid: int) -> bool:
-    sockets = 0
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):  # closed meanwhile
-            sockets += str(each.readlink()).startswith("socket:")
-    return sockets > 0
-
-
-def test_ctrl_c_ends_a_follower_without_a_traceback(daemon: Daemon) -> None:
-    environment = {**os.environ, "PEERWATCH_SERVER": daemon.address}
-    follow = subprocess.Popen(
-        [*PROGRAM, "alerts", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-    )
-    eventually(lambda: _is_connected(follow.pid))
-    follow.send_signal(signal.SIGINT)
-    out, err = follow.communicate(timeout=30)
-    assert (follow.returncode, out, err) == (0, "", "")
 
 
 @pytest.mark.parametrize("command", ["replay", "backtest"])

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -66,7 +67,7 @@ def test_the_number_of_watchers_is_bounded() -> None:
     asyncio.run(join())
 
 
-def test_a_follower_is_told_while_it_happens(
+def test_a_follower_is_told_while_it_happens_until_ctrl_c_ends_it_without_a_word(
     daemons: Callable[..., Daemon], impatient: tuple[str, str], events: Events
 ) -> None:
     daemon = daemons(*impatient)
@@ -85,9 +86,10 @@ def test_a_follower_is_told_while_it_happens(
     guard = threading.Timer(60, follow.kill)
     guard.start()
     line = follow.stdout.readline()
+    follow.send_signal(signal.SIGINT)
+    _, err = follow.communicate()
     guard.cancel()
-    follow.kill()
-    follow.communicate()
+    assert (follow.returncode, err) == (0, "")
     told = json.loads(line)
     assert told["workload"] == {"kind": "Deployment", "name": "cart"}
     assert [replica["pod"] for replica in told["replicas"]] == ["cart-3"]
