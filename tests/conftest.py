@@ -1,7 +1,12 @@
 """What all tests share."""
 
+import signal
+
 from hypothesis import settings
 
 # How long an example takes says more of the machine than of the code: what must be fast is measured in bench/.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and with them every process on which a test presses it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
