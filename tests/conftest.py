@@ -8,5 +8,5 @@ from hypothesis import settings
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
-# A shell that starts the tests in the background lets them ignore Ctrl-C, and with them every process on which a test presses it.
+# A background job of a shell ignores Ctrl-C, and with it every process on which a test presses it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
