@@ -106,8 +106,7 @@ class CuratedAnalysis(Analysis):
         seen = [self._decided(each) for each in super().baseline(workload, container)]
         now, groups = self._verdicts.now, self._groups
         replicas = {
-            each.container: Replicas.of(groups.by_place[workload, each.container], now)
-            for each in {each.container: each for each in seen}.values()
+            container: Replicas.of(groups.by_place[workload, container], now) for container in {each.container for each in seen}
         }
         found = [dataclasses.replace(each, phases=self._phases(each, replicas[each.container])) for each in seen]
         found += self._unseen(workload, container)

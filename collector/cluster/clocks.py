@@ -67,7 +67,7 @@ class _Clock:
         if found:
             self.off[found] = now
         self.off = {each: last for each, last in self.off.items() if now - last < REMEMBERED_NS}
-        self.doubt = Doubt(min(0, *self.off, 0), max(0, *self.off, 0)) if self.off else CERTAIN
+        self.doubt = Doubt(min(0, *self.off), max(0, *self.off)) if self.off else CERTAIN
         return self.doubt
 
 

@@ -108,8 +108,7 @@ class Late:
         """Return what the state does not know yet: what waits, which numbers wait no longer, and names that were found."""
         waiting = [
             Waiting(number, chunk.until, wire.encode(chunk.table).SerializeToString())
-            for number in sorted(self._changed)
-            for chunk in [self._chunks[number]]
+            for number, chunk in ((each, self._chunks[each]) for each in sorted(self._changed))
         ]
         return waiting, sorted(self._gone), list(self._names.values())
 

@@ -175,17 +175,12 @@ class State:
         with self._storing("read"), self._engine.connect() as connection:
             rows = connection.execution_options(yield_per=10_000).execute(select(tables.sightings)).mappings()
             for row in rows:
-                values = _with_workload(row)
-                values["type"] = BehaviourType(values["type"])
-                values["example"] = tuple(json.loads(values["example"]))
-                yield SightingRecord(**values)
+                yield SightingRecord(**_with_behaviour(row))
 
     def expired(self) -> list[ExpiredRecord]:
         """Return what was learned and is not done any more."""
         with self._storing("read"), self._engine.connect() as connection:
-            rows = [_with_workload(row) for row in connection.execute(select(tables.expired)).mappings()]
-        kinds = [{"type": BehaviourType(row["type"]), "example": tuple(json.loads(row["example"]))} for row in rows]
-        return [ExpiredRecord(**(row | kind)) for row, kind in zip(rows, kinds, strict=True)]
+            return [ExpiredRecord(**_with_behaviour(row)) for row in connection.execute(select(tables.expired)).mappings()]
 
     def incidents(
         self,
@@ -321,6 +316,13 @@ def _with_workload(row: Any) -> dict[str, Any]:  # noqa: ANN401 — a row of any
     return values
 
 
+def _with_behaviour(row: Any) -> dict[str, Any]:  # noqa: ANN401 — a row of sightings or of what expired
+    values = _with_workload(row)
+    values["type"] = BehaviourType(values["type"])
+    values["example"] = tuple(json.loads(values["example"]))
+    return values
+
+
 def _replica_row(replica: ReplicaRecord) -> dict[str, Any]:
     return _workload_row(replica.workload) | {
         name: getattr(replica, name)
@@ -328,42 +330,31 @@ def _replica_row(replica: ReplicaRecord) -> dict[str, Any]:
     }
 
 
-def _sighting_row(sighting: SightingRecord) -> dict[str, Any]:
-    return _workload_row(sighting.workload) | {
-        "container": sighting.container,
-        "pod_uid": sighting.pod_uid,
-        "type": int(sighting.type),
-        "key": sighting.key,
-        "count": sighting.count,
-        "first_seen": sighting.first_seen,
-        "last_seen": sighting.last_seen,
-        "example": json.dumps(sighting.example),
-        "parent": sighting.parent,
+def _behaviour_key(seen: SightingRecord | ExpiredRecord) -> dict[str, Any]:
+    return _workload_row(seen.workload) | {"container": seen.container, "type": int(seen.type), "key": seen.key}
+
+
+def _behaviour_row(seen: SightingRecord | ExpiredRecord) -> dict[str, Any]:
+    return _behaviour_key(seen) | {
+        "count": seen.count,
+        "first_seen": seen.first_seen,
+        "last_seen": seen.last_seen,
+        "example": json.dumps(seen.example),
+        "parent": seen.parent,
     }
+
+
+def _sighting_row(sighting: SightingRecord) -> dict[str, Any]:
+    return _behaviour_row(sighting) | {"pod_uid": sighting.pod_uid}
 
 
 def _expired_row(expired: ExpiredRecord) -> dict[str, Any]:
-    return _workload_row(expired.workload) | {
-        "container": expired.container,
-        "type": int(expired.type),
-        "key": expired.key,
-        "replicas": expired.replicas,
-        "count": expired.count,
-        "first_seen": expired.first_seen,
-        "last_seen": expired.last_seen,
-        "expired": expired.expired,
-        "example": json.dumps(expired.example),
-        "parent": expired.parent,
-    }
+    return _behaviour_row(expired) | {"replicas": expired.replicas, "expired": expired.expired}
 
 
 def _forget_sightings(connection: Connection, expired: ExpiredRecord) -> None:
     columns = tables.sightings.c
-    key = _workload_row(expired.workload) | {
-        "container": expired.container,
-        "type": int(expired.type),
-        "key": expired.key,
-    }
+    key = _behaviour_key(expired)
     connection.execute(delete(tables.sightings).where(*(columns[name] == value for name, value in key.items())))
 
 

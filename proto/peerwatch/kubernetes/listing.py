@@ -66,27 +66,25 @@ class _Text:
 
     def keys(self) -> Iterator[object]:
         """Yield each key of an object; its value must be read before the next."""
-        self._expect("{")
-        if self.next() == "}":
-            self._expect("}")
-            return
-        while True:
+        for _ in self._members("{", "}"):
             key = self.value()
             self._expect(":")
             yield key
-            if not self._goes_on("}"):
-                return
 
     def array(self) -> Iterator[object]:
         """Yield each value of an array."""
-        self._expect("[")
-        if self.next() == "]":
-            self._expect("]")
-            return
-        while True:
+        for _ in self._members("[", "]"):
             yield self.value()
-            if not self._goes_on("]"):
-                return
+
+    def _members(self, begin: str, end: str) -> Iterator[None]:
+        """Stop before each member of an object or array; it must be read before the next."""
+        self._expect(begin)
+        goes_on = self.next() != end
+        if not goes_on:
+            self._expect(end)
+        while goes_on:
+            yield
+            goes_on = self._goes_on(end)
 
     def _goes_on(self, end: str) -> bool:
         found = self.next()
