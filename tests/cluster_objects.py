@@ -38,6 +38,7 @@ def pod(
     namespace: str = "shop",
     containers: Iterable[str] = ("app",),
     created: float = 0,
+    started: float | None = None,
     ready: float | None = None,
     running: float | None = 0,
     ended: float | None = None,
@@ -45,7 +46,10 @@ def pod(
     host_port: int = 0,
     host_ip: str = "10.0.0.1",
 ) -> dict[str, Any]:
-    """Return a pod; `ready` is when its network was there, `running` when its containers began, None where nothing says so."""
+    """Return a pod; `ready` is when its network was there, `running` when its containers began, None where nothing says so.
+
+    `started`: when its kubelet took it, by that one's clock; else when it was created.
+    """
     state: dict[str, Any] = {}
     if running is not None:
         state = {"running": {"startedAt": text(running)}}
@@ -71,6 +75,7 @@ def pod(
         },
         "status": {
             "phase": "Succeeded" if ended is not None else "Running",
+            "startTime": text(created if started is None else started),
             "podIP": next(iter(ips), ""),
             "podIPs": [{"ip": ip} for ip in ips],
             "hostIP": host_ip,

@@ -76,28 +76,30 @@ class History(Generic[_Key, _Who]):
         """Say whether anybody has or had it."""
         return key in self._newest
 
-    def hold(self, key: _Key, who: _Who, begin: int, certain: int) -> None:
-        """Note that `who` has it since some time from `begin` to `certain`; what is said twice only becomes more exact."""
+    def hold(self, key: _Key, who: _Who, begin: int, certain: int, *, doubtful: bool = False) -> None:
+        """Note that `who` has it since some time from `begin` to `certain`; what is said twice only becomes more exact.
+
+        Where that is doubtful, `who` is not said to have it before `certain`: an earlier holder may have been forgotten.
+        """
         found = self._find(key, who)
         if found is None or certain >= found.end:
-            self._link(key, who, min(begin, certain), certain)
-            return
+            found = self._link(key, who, min(begin, certain), certain)
         begin, certain = max(begin, found.begin), min(certain, found.certain)
         if (begin, certain) != (found.begin, found.certain):
-            self._unlink(key, found)
-            new = self._link(key, who, min(begin, certain), certain)
-            new.end, new.sure, new.after = found.end, found.sure, found.after
+            found = self._moved(key, found, min(begin, certain), certain)
+        if doubtful:
+            found.after = max(found.after, certain)
 
     def doubt(self, key: _Key, who: _Who, *, least: int, most: int, now: int) -> None:
         """Take note that the times that were said are off by something between the two; what was heard by now was so by now."""
         found = self._find(key, who)
         if found is None:
             return
-        self._unlink(key, found)
-        new = self._link(key, who, max(0, found.begin + least), max(found.certain, min(found.certain + most, now)))
+        certain = max(found.certain, min(found.certain + most, now))
+        found = self._moved(key, found, max(0, found.begin + least), certain)
         if found.end != FOREVER:
-            new.end, new.sure = max(found.end, min(found.end + most, now)), max(0, found.sure + least)
-        new.after = found.after
+            found.end, found.sure = max(found.end, min(found.end + most, now)), max(0, found.sure + least)
+        found.after = max(found.after, certain)
 
     def end(self, key: _Key, who: _Who, time: int, sure: int | None = None) -> None:
         """Note that `who` has it no longer since `time`, or since earlier if that was said before.
@@ -158,6 +160,13 @@ class History(Generic[_Key, _Who]):
             after.earlier = new
         return new
 
+    def _moved(self, key: _Key, holding: _Holding[_Who], begin: int, certain: int) -> _Holding[_Who]:
+        """Return what takes a holding's place with another window."""
+        self._unlink(key, holding)
+        new = self._link(key, holding.who, begin, certain)
+        new.end, new.sure, new.after = holding.end, holding.sure, holding.after
+        return new
+
     def _drop(self, key: _Key, holding: _Holding[_Who]) -> None:
         """Forget a holding, but not what it proves about the others."""
         here: _Holding[_Who] | None = self._newest[key]
@@ -167,8 +176,10 @@ class History(Generic[_Key, _Who]):
                 newer = False
             elif newer:
                 here.after = max(here.after, holding.after, _after(holding, here))
-            else:
+            elif here.certain <= holding.begin:
                 here.end = min(here.end, holding.begin)
+            else:  # which of both was first cannot be told
+                here.after = max(here.after, _after(holding, here))
             here = here.earlier
         self._unlink(key, holding)
 

@@ -144,7 +144,7 @@ def parse_pod_of_cluster(raw: object) -> ClusterPod:
         addresses=() if shares else tuple(mine),
         host_ports=tuple((host, port) for host in hosts for port in _host_ports(spec)),
         facts=facts_of(spec),
-        begin=begin or record.pod.created_at,
+        begin=begin,
         certain=certain,
         ended=_ended(status),
     )

@@ -178,11 +178,12 @@ class Pods:
         known.node = sys.intern(found.node)
         known.addresses, known.host_ports = found.addresses, found.host_ports
         known.facts = int(found.facts)
+        doubtful = bool(doubt) or not found.begin
         begin = told_from(max(0, found.begin + doubt.least), certain, heard=told.heard, now=now)
         for address in known.addresses:
-            self.addresses.hold(address, known, begin, certain)
+            self.addresses.hold(address, known, begin, certain, doubtful=doubtful)
         for port in known.host_ports:
-            self.ports.hold(port, known, begin, certain)
+            self.ports.hold(port, known, begin, certain, doubtful=doubtful)
         if found.ended:
             self._end(known, max(found.ended, min(found.ended + doubt.most, now)), max(0, found.ended + doubt.least))
 
