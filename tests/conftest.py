@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import os
 import signal
+import sys
 
 from hypothesis import settings
 
@@ -10,3 +12,7 @@ settings.load_profile("no deadline")
 
 # A background job of a shell ignores Ctrl-C, and with it every process on which a test presses it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hundreds of processes are started here; each would compile our code and the libraries anew, which is half of what it takes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False

@@ -4,6 +4,7 @@ What the Containerfiles build, without a registry, a download and five minutes: 
 Python's from the environment that runs this, and the code as it is now. Other than there, both images hold the same files.
 """
 
+import compileall
 import functools
 import importlib.metadata
 import importlib.util
@@ -131,8 +132,12 @@ def _python_files() -> Iterator[tuple[str, Path]]:
 def _with_compiled(files: Iterable[tuple[str, Path]]) -> Iterator[tuple[str, Path]]:
     for name, path in files:
         yield name, path
+        if path.suffix != ".py":
+            continue
+        # Where it is not there or too old; a container whose root cannot be written would do it at each start.
+        compileall.compile_file(path, quiet=2)
         compiled = Path(importlib.util.cache_from_source(str(path)))
-        if path.suffix == ".py" and compiled.exists():
+        if compiled.exists():
             yield str(PurePosixPath(name).parent / "__pycache__" / compiled.name), compiled
 
 
