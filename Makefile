@@ -29,7 +29,7 @@ cluster-down: setup ## end that node and remove all that it made
 test: setup ## all tests; what is missing for some is said where they are skipped. The first time, Kubernetes and Helm are built
 	@PYTHONPATH=tests $(BIN)/python -m cluster build
 	@PYTHONPATH=tests $(BIN)/python -m helm version --short >/dev/null || true
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto $(ARGS)
 
 # Parts, so that `make -k check` names all that is wrong and not only the first.
 CHECKS := check-lint check-format check-types check-imports check-proto check-generated check-locks check-chart

@@ -59,7 +59,8 @@ def node() -> Iterator[Node]:
         pytest.skip(str(error))
     sweep()
     main = Node()
-    if main.running:  # somebody's, by `make cluster`: it stays
+    # Somebody's, by `make cluster`: it stays. Of several processes, each needs its own: there are tests that kill a server.
+    if main.running and "PYTEST_XDIST_WORKER" not in os.environ:
         yield main
         return
     with Node.started(f"tests-{os.getpid()}") as own:

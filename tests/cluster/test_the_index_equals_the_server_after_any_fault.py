@@ -246,11 +246,16 @@ def _outdated(api: Api, namespace: str) -> str:
     return str(made["status"]["token"])
 
 
-@pytest.mark.parametrize("seed", [secrets.randbelow(1 << 16) for _ in range(3)])
+@pytest.fixture(params=range(3))
+def chance() -> random.Random:
+    seed = secrets.randbelow(1 << 16)
+    print(f"random seed {seed}")  # noqa: T201 — pytest shows it when the test fails, which it can repeat
+    return random.Random(seed)  # noqa: S311 — it keeps no secret
+
+
 def test_after_any_sequence_of_changes_and_faults_the_index_is_right(
-    follower: Follower, paper: Paper, proxy: Proxy, seed: int
+    follower: Follower, paper: Paper, proxy: Proxy, chance: random.Random
 ) -> None:
-    chance = random.Random(seed)  # noqa: S311 — said by the test's name, so that a failure can be repeated
     kinds = (
         lambda: CUT(chance.randrange(6000)),
         lambda: STALL(chance.randrange(3000)),
