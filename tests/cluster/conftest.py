@@ -8,8 +8,11 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import helm
 import pytest
 from harness.agents import Agent, Collector
+from helm.images import NEXT, TAG
+from helm.release import load
 
 from agent.capture.probes import Probes, uninstall
 from agent.errors import UnsupportedError
@@ -72,6 +75,16 @@ def work(node: Node) -> None:
     """The images that pods of tests are made of."""
     for tag in ("1", "2"):
         node.load(images.work(tag))
+
+
+@pytest.fixture(scope="session")
+def product(node: Node) -> None:
+    """The images of the product, and Helm to install it with."""
+    try:
+        helm.program()
+        load(node, TAG, NEXT)
+    except (helm.Missing, RuntimeError) as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import helm
 import pytest
-from helm.images import TAG
-from helm.release import NAMESPACE, Release, load
+from helm.images import NEXT, TAG
+from helm.release import NAMESPACE, Release
 
 from cluster import images
 from cluster.configuration import NODE
@@ -24,8 +23,6 @@ from cluster.node import Node
 pytestmark = pytest.mark.timeout(600)  # images are written, loaded and installed in the first test's time
 
 ROOT = Path(__file__).resolve().parents[2]
-NEXT = "next"
-"""A second name of the same images: what an upgrade does, without another version."""
 
 READY_S = 60
 """The goal is 30 s, images loaded; it took 27 s while six other things ran on two cores, which is what the rest is for."""
@@ -37,12 +34,7 @@ LOADS, RATE = 2, 1200
 
 
 @pytest.fixture(scope="module")
-def release(node: Node) -> Iterator[Release]:
-    try:
-        helm.program()
-        load(node, TAG, NEXT)
-    except (helm.Missing, RuntimeError) as error:
-        pytest.skip(str(error))
+def release(node: Node, product: None) -> Iterator[Release]:  # noqa: ARG001 — the node has the images
     node.load(images.work())
     with Release(node) as release:
         begin = time.monotonic()

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-import helm
 import pytest
-from helm.images import TAG
-from helm.release import NAMESPACE, Release, load
+from helm.release import NAMESPACE, Release
 
 from cluster.node import Node
 
@@ -16,12 +14,7 @@ CLUSTER_KINDS = "clusterrole,clusterrolebinding,priorityclass"
 
 
 @pytest.fixture
-def release(node: Node) -> Iterator[Release]:
-    try:
-        helm.program()
-        load(node, TAG)
-    except (helm.Missing, RuntimeError) as error:
-        pytest.skip(str(error))
+def release(node: Node, product: None) -> Iterator[Release]:  # noqa: ARG001 — the node has the images
     with Release(node) as release:
         release.install()
         release.until_ready()

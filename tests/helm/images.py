@@ -18,10 +18,13 @@ from pathlib import Path, PurePosixPath
 
 from cluster.archives import add_file, add_folder, add_link, write_archive
 
-__all__ = ["TAG", "add_packages", "write"]
+__all__ = ["NEXT", "TAG", "add_packages", "write"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "checkout"
+NEXT = "next"
+"""A second name of the same images: what an upgrade does, without another version."""
+
 PACKAGES = ("python3", "python3-bpfcc", "libbpf1")
 """What the Containerfiles install with apt."""
 
