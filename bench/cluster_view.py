@@ -126,7 +126,7 @@ def _resident() -> int:
 
 def _fill(view: ClusterView, pods: int, now: int) -> float:
     """Take in all that is not a pod and then the pods, page by page; return seconds of CPU for the pods."""
-    workloads = pods // REPLICAS
+    workloads = -(-pods // REPLICAS)  # the last one may have fewer
     for number in range(pods // PER_NODE + 1):
         address = [{"address": _ip((11 << 16) + number)}]
         metadata = {"uid": _uid(number, 4), "name": f"node-{number}.example.com", "creationTimestamp": CREATED}
@@ -143,7 +143,8 @@ def _fill(view: ClusterView, pods: int, now: int) -> float:
         service = {"metadata": {**names, "uid": _uid(number, 1), "name": f"service-{number}"}}
         service |= {"spec": {"clusterIP": _ip((12 << 16) + number), "ports": [{"port": 80}]}}
         view.apply_service(parse_service(orjson.loads(orjson.dumps(service))), now)
-        members = [{"targetRef": {"kind": "Pod", "uid": _uid(number * REPLICAS + each)}} for each in range(REPLICAS)]
+        behind = range(number * REPLICAS, min((number + 1) * REPLICAS, pods))
+        members = [{"targetRef": {"kind": "Pod", "uid": _uid(each)}} for each in behind]
         labels = {"kubernetes.io/service-name": f"service-{number}"}
         endpoints = {"metadata": {**names, "uid": _uid(number, 2), "labels": labels}, "endpoints": members}
         view.slices.apply(parse_slice(orjson.loads(orjson.dumps(endpoints | {"ports": [{"port": 8080}]}))), now)
@@ -175,7 +176,7 @@ def _naming(view: ClusterView, pods: int, now: int) -> float:
         builder = ColumnsBuilder()
         places = chance.integers(0, pods, ROWS).tolist()
         for row, place in enumerate(places):
-            mine = first + row % 20
+            mine = first + row % min(20, pods - first)
             subject = builder.subject(Subject("c", node, Pod(uid=_uid(mine)), Container(id=f"{mine:032x}{0:032x}")))
             process = builder.process(pid=row, start_time=now, exe="/app")
             address = pack_address(_ip(place if row % 2 else (12 << 16) + place // REPLICAS))
