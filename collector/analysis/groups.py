@@ -1,6 +1,6 @@
 """All groups (containers of workloads) and the table of their sightings, within bounds."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,10 @@ class Counters:
     forgotten_workloads: int = 0
     expired_behaviours: int = 0
     """What was learned and is not done any more; it is kept as history."""
+
+    def left_out(self) -> dict[str, int]:
+        """Return all but the events, by name, without what has not happened."""
+        return {name: count for name, count in asdict(self).items() if count and name != "events"}
 
 
 class Groups:

@@ -38,8 +38,9 @@ def status(
             Cell(f"{answer.alerts} alerts", "bold red" if answer.alerts else ""),
         ]
     )
-    if answer.refused:
-        print_line(["refused or unusual: ", ", ".join(f"{name} {answer.refused[name]}" for name in sorted(answer.refused))])
+    for what, counts in (("refused or unusual", answer.refused), ("not judged or forgotten", answer.left_out)):
+        if counts:
+            print_line([f"{what}: ", ", ".join(f"{name} {counts[name]}" for name in sorted(counts))])
     print_line([])
     if not answer.agents:
         print_line(["no agent has connected yet: start one with peerwatch-agent run --collector HOST:PORT"])

@@ -88,6 +88,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         at = self._sources
         nodes = await self._in(at.worker, context, at.pipeline.nodes)
         workloads = await self._in(at.worker, context, at.pipeline.workloads)
+        left_out = await self._in(at.worker, context, at.pipeline.left_out)
         archived, alerts = await self._in(at.readers, context, lambda: (at.state.archived_bytes(), at.state.alerts()))
         return query_pb2.GetStatusResponse(
             version=at.version,
@@ -99,6 +100,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             alerts=alerts,
             refused=at.counters.all(),
             now=timestamp(time.time_ns()),
+            left_out=left_out,
         )
 
     def _agent(self, node: NodeRecord) -> query_pb2.GetStatusResponse.Agent:

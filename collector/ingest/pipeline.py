@@ -351,6 +351,10 @@ class Pipeline:
         """Return a workload's behaviours."""
         return self._analysis.baseline(workload, container)
 
+    def left_out(self) -> dict[str, int]:
+        """Return what detection could not look at, and what it has forgotten since this process began, by reason."""
+        return self._analysis.counters.left_out()
+
     def nodes(self) -> list[NodeRecord]:
         """Return all nodes."""
         return self._sessions.nodes()

@@ -8,6 +8,8 @@ import pytest
 from collector_harness import SECOND, Command, Daemon, Events, eventually
 from detection.cluster import Cluster, analyse
 from peerwatch import jsonlines
+from peerwatch.columns import ColumnsBuilder
+from peerwatch.subjects import Container, Pod, Subject
 
 from collector import backtest
 from collector.analysis import Analysis
@@ -106,3 +108,15 @@ def test_a_running_collector_tells_it_too(daemon: Daemon, events: Events, peerwa
     eventually(told)
     assert [json.loads(each)["lossInWindow"] for each in listed] == [34]
     assert "(34 events lost around it)" in peerwatch("alerts", server=daemon.address).stdout
+
+
+def test_what_detection_could_not_look_at_is_counted_in_the_status(daemon: Daemon, peerwatch: Command) -> None:
+    assert "not judged" not in peerwatch("status", server=daemon.address).stdout
+    builder = ColumnsBuilder()
+    nobody = builder.subject(Subject("test", "node-1", Pod(uid="uid"), Container(id="ab")))
+    process = builder.process(pid=1, start_time=SECOND, exe="/usr/bin/id")
+    for number in range(23):
+        builder.exec(time.time_ns() + number, nobody, process)
+    daemon.agent().store(1, builder.build())
+    eventually(lambda: daemon.status().left_out == {"unresolved": 23})
+    assert "not judged or forgotten: unresolved 23\n" in peerwatch("status", server=daemon.address).stdout

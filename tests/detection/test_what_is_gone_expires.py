@@ -79,7 +79,7 @@ def test_it_keeps_its_history_and_everything_else_its_place() -> None:
         "/usr/bin/server",
         "/usr/bin/psql <- /usr/bin/server",
     }
-    assert analysis.counters.expired_behaviours == 1
+    assert analysis.counters.left_out() == {"expired_behaviours": 1}
     (summary,) = analysis.workloads()
     assert (summary.learned, summary.candidates) == (2, 0)
 
