@@ -72,13 +72,15 @@ class ClusterWatch:
         self._lock = lock = threading.Lock()
         self._view = view
         self._clock = clock
+        slices = _Store(view.slices, view.slices.apply, view.slices.delete, lock, clock)
+        self._slices = _follow(server, SLICES, parse_slice, slices)
         # Those of `OF_ADDRESSES` first.
         self.reflectors: tuple[Reflector[Any], ...] = (
             _follow(server, PODS, parse_pod_of_cluster, _Store(view.pods, view.apply_pod, view.delete_pod, lock, clock)),
             _follow(
                 server, SERVICES, parse_service, _Store(view.services, view.apply_service, view.delete_service, lock, clock)
             ),
-            _follow(server, SLICES, parse_slice, _Store(view.slices, view.slices.apply, view.slices.delete, lock, clock)),
+            self._slices,
             _follow(server, NODES, parse_node, _Store(view.nodes, view.apply_node, view.delete_node, lock, clock)),
         )
         for resource, kind in ((REPLICA_SETS, "ReplicaSet"), (JOBS, "Job")):
@@ -130,7 +132,8 @@ class ClusterWatch:
     def start(self) -> None:
         """Begin; returns at once, also when the server cannot be reached."""
         for each in self.reflectors:
-            each.start()
+            # A slice names pods, whose workload is behind the service: what is not known yet would have to be remembered.
+            each.start(after=[other for other in self._naming if other is not each] if each is self._slices else ())
 
     def stop(self) -> None:
         """End; the view keeps what it has."""

@@ -12,6 +12,7 @@ import orjson
 __all__ = ["ExpiredError", "NoServerError", "ServerError", "failure"]
 
 GONE = 410
+TOO_MANY = 429
 
 MAX_TEXT = 200
 """Characters of a server's message that go into a log line."""
@@ -28,6 +29,11 @@ class ServerError(Exception):
         super().__init__(" ".join(text.split())[: 2 * MAX_TEXT])
         self.status = status
         self.retry_after_s = retry_after_s
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server will say the same until somebody changes rights or configuration: it is neither away nor busy."""
+        return 400 <= self.status < 500 and self.status != TOO_MANY
 
 
 class ExpiredError(ServerError):

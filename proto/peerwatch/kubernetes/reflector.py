@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from peerwatch.backoff import Backoff
 from peerwatch.kubernetes.connection import JSON, ApiServer, read_body
@@ -52,6 +52,9 @@ STEADY_S = 10.0
 
 CATCH_UP_S = 2.0
 """A watch that opens tells first what was missed, and not where that ends: after so many seconds it is taken as told."""
+
+LOOK_S = 0.1
+"""How often who begins after others looks at them, seconds."""
 
 STOP_S = 5.0
 """How long `stop` waits for the thread, seconds."""
@@ -106,13 +109,14 @@ class Reflector(Generic[_Item]):
     """Keeps a store equal to the server's objects, from a thread.
 
     A server that is gone changes nothing but `age_s`: the store keeps what it has, the log gets one line, and one when the
-    server is back. `synced` is set once the first list is in the store. `malformed` counts objects that could not be used,
-    `requests` what was asked of the server.
+    server is back. `synced` is set once the first list is in the store; `tried` then, too, or when the server has said that it
+    will not give it. `malformed` counts objects that could not be used, `requests` what was asked of the server.
     """
 
     def __init__(self, server: ApiServer, resource: Resource, store: Store[_Item], parse: Callable[[object], _Item]) -> None:
         """`parse` raises `MalformedError` for what cannot be used."""
         self.synced = threading.Event()
+        self.tried = threading.Event()
         self.malformed = 0
         self.requests = 0
         self._server = server
@@ -127,9 +131,11 @@ class Reflector(Generic[_Item]):
         self._opened_at = math.inf
         self._down_since: float | None = None
         self._response: BaseHTTPResponse | None = None
+        self._after: tuple[Reflector[Any], ...] = ()
 
-    def start(self) -> None:
-        """Begin; returns at once, also when the server cannot be reached."""
+    def start(self, *, after: "Iterable[Reflector[Any]]" = ()) -> None:
+        """Begin, once the first lists of others have been tried; returns at once, also when the server cannot be reached."""
+        self._after = tuple(after)
         self._thread.start()
 
     def stop(self, wait_s: float = STOP_S) -> None:
@@ -159,6 +165,9 @@ class Reflector(Generic[_Item]):
         return 0.0 if now >= self._opened_at + CATCH_UP_S else now - self._complete_at
 
     def _run(self) -> None:
+        while not all(each.tried.is_set() for each in self._after):
+            if self._stop.wait(LOOK_S):
+                return
         # "0": any version that the server has in memory; "": the newest, read through to etcd, which is dear and asked for
         # only where the list is long (it then comes in pages), or the server has forgotten the version that we have.
         version, listed = "0" if self._resource.from_cache else "", False
@@ -174,6 +183,8 @@ class Reflector(Generic[_Item]):
                 version, listed = "", False
             except ServerError as lost:
                 pause = lost.retry_after_s
+                if lost.refused:
+                    self.tried.set()
                 self._tell_lost(lost)
             # The pace begins anew after a watch that lasted; whatever ends sooner waits longer each time.
             if time.monotonic() - begin >= STEADY_S:
@@ -188,6 +199,7 @@ class Reflector(Generic[_Item]):
         self._complete_at = begin
         give_back()  # pages are large, and the next list is a long time away
         self.synced.set()
+        self.tried.set()
         self._heard(len(self.store))
         return pages.version
 
