@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from peerwatch.memory import share
 from peerwatch.subjects import Subject
 
 from agent.canary import Canary
@@ -42,6 +43,7 @@ def stop_at_signals() -> asyncio.Event:
 
 def main() -> int:
     """Run with the options in the only argument; return the exit code."""
+    share()
     logging.basicConfig(format="peerwatch-agent: %(message)s", level=logging.INFO)
     with contextlib.suppress(OSError):  # a name for ps and top, no more
         Path("/proc/self/comm").write_text("peerwatch-agent")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from peerwatch.kubernetes.connection import from_kubeconfig, from_pod
 from peerwatch.kubernetes.errors import NoServerError
+from peerwatch.memory import share
 
 from collector import settings_files
 from collector.access.settings import AccessSettings
@@ -119,6 +120,7 @@ def collector(
       peerwatch collector --listen 0.0.0.0:7443 --own-ca ca --tls-name collector.example --agents anyone --users kubernetes
       peerwatch collector --config strict.toml            as tried with peerwatch backtest --compare
     """  # noqa: D301 — \b is Typer's mark for lines to keep
+    share()  # before there are threads
     # Late: Parquet and the database take a second to load, and no other command needs them.
     from collector.daemon.server import CollectorSettings, serve  # noqa: PLC0415 — 0.5 s of imports that only this command needs
 
