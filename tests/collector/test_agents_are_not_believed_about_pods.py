@@ -124,6 +124,20 @@ def test_a_restart_gives_the_same_names_whatever_the_cluster_is_by_then(shelf: S
     again.close()
 
 
+def test_a_pod_that_was_deleted_while_the_collector_was_down_keeps_ids_only_from_then_on(shelf: Shelf) -> None:
+    shelf.know()
+    shelf.store(1, table(claim("uid-web-1")))
+
+    again = shelf.again()
+    again.cluster.pod("web-2", ips=["10.1.0.2"], node="node-2")
+    again.store(2, table(claim("uid-web-1")))  # its agent has kept this, and knows the name
+    again.pipeline.tick(START + 4300 * SECOND)
+    assert sorted(each.pod.name for each in again.subjects()) == ["", "web-1"]
+    assert again.learned() == {WEB: 2}  # what came before is neither forgotten nor counted again
+    assert again.counters["never_named"] == 2
+    again.close()
+
+
 def test_another_cluster_s_agents_are_believed_as_without_a_view(shelf: Shelf) -> None:
     shelf.know()
     shelf.store(1, table(claim("uid-web-2", cluster="other")), cluster="other")
