@@ -1,0 +1,67 @@
+"""What tests/conftest.py says of groups is what pytest-xdist does, checked with tests that say in which process they ran."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFTEST = ROOT / "tests/conftest.py"
+
+THREE = """
+import os, pathlib, pytest
+@pytest.mark.parametrize("number", range(3))
+def test_this(number):
+    pathlib.Path(f"{pathlib.Path(__file__).stem}-{number}").write_text(str(os.getpid()))
+"""
+
+# The first of three that others are not waited for by: while it runs, what is alone must not begin.
+MEANWHILE = """
+import pathlib, pytest, time
+@pytest.mark.parametrize("number", range(3))
+def test_this(number):
+    deadline = time.monotonic() + (0 if number else 2)
+    while time.monotonic() < deadline:
+        assert not pathlib.Path("test_capture_survives_kills-0").exists()
+        time.sleep(0.01)
+    pathlib.Path(f"meanwhile-{number}").touch()
+"""
+
+
+def run(folder: Path, files: dict[str, str]) -> None:
+    """Run such tests in two processes, under this checkout's conftest.py."""
+    for name, text in (files | {"tests/conftest.py": CONFTEST.read_text(), "pytest.ini": "[pytest]\n"}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:randomly", "--import-mode=importlib", "tests"]
+    # Without what is said to the tests that run now.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(autouse=True)
+def _possible() -> None:
+    pytest.importorskip("xdist", reason="needs pytest-xdist: run `make setup`")
+
+
+def test_what_belongs_together_runs_in_one_process_and_the_rest_beside_it(tmp_path: Path) -> None:
+    names = ("tests/kernel/test_a.py", "tests/kernel/test_b.py", "tests/other/test_c.py", "tests/other/test_d.py")
+    run(tmp_path, dict.fromkeys(names, THREE))
+    processes = {path.name: path.read_text() for path in tmp_path.glob("test_*-*")}
+    assert len(processes) == 12
+    assert len({process for name, process in processes.items() if name.startswith(("test_a", "test_b"))}) == 1
+    assert len(set(processes.values())) == 2
+
+
+def test_what_is_alone_begins_when_all_others_have_ended(tmp_path: Path) -> None:
+    names = ("tests/e2e/test_capture_survives_kills.py", "tests/other/test_quick.py")
+    run(tmp_path, dict.fromkeys(names, THREE) | {"tests/kernel/test_meanwhile.py": MEANWHILE})
+    assert len([*tmp_path.glob("*-?")]) == 9
+
+
+def test_the_tables_name_what_there_is(pytestconfig: pytest.Config) -> None:
+    conftest = pytestconfig.pluginmanager.get_plugin(str(CONFTEST))
+    assert [name for name in conftest.TOGETHER | conftest.ALONE if not (ROOT / name).exists()] == []
