@@ -28,6 +28,9 @@ LOG = logging.getLogger(__name__)
 AUTHORITY_DAYS = 3_650
 """Nothing renews it by itself, since every agent must learn of a new one; a warning begins a year before the end."""
 
+WARN_DAYS = 365
+"""`peerwatch status` says the same."""
+
 SERVING_DAYS = 90
 RENEW_DAYS = 30
 """The certificate is replaced when it has less than this left: a month in which a full disk may go unseen."""
@@ -59,6 +62,8 @@ class Authority:
         self._folder = folder
         self._names = tuple(dict.fromkeys((*names, *LOCAL_NAMES)))
         self.files = ServingFiles(folder / "tls.crt", folder / "tls.key")
+        self.ends: datetime.datetime | None = None
+        """When the authority ends; None before `renew`."""
 
     @property
     def certificate(self) -> str:
@@ -95,9 +100,13 @@ class Authority:
             kept = _self_signed(now)
             self._write("ca", kept)
             LOG.info("a new certificate authority is in %s", self._folder)
-        end = kept.certificate.not_valid_after_utc
-        if end - now < datetime.timedelta(days=365):
-            LOG.warning("the authority in %s ends on %s; remove the folder and start again for a new one", self._folder, end)
+        self.ends = kept.certificate.not_valid_after_utc
+        if self.ends - now < datetime.timedelta(days=WARN_DAYS):
+            LOG.warning(
+                "the authority in %s ends on %s; remove its files and start again for a new one: docs/operate.md",
+                self._folder,
+                self.ends,
+            )
         return kept
 
     def _serves(self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime.datetime) -> bool:

@@ -101,6 +101,11 @@ class Entrance:
             _listen_on_socket(server, self._settings.socket)
         return port
 
+    @property
+    def authority_ends(self) -> datetime.datetime | None:
+        """When the collector's own authority ends, None if it has none."""
+        return None if self._authority is None else self._authority.ends
+
     async def run(self) -> NoReturn:
         """Keep certificates and what is published about them as they should be, until cancelled."""
         loop = asyncio.get_running_loop()

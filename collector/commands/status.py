@@ -11,6 +11,9 @@ from collector.messages import nanoseconds
 
 __all__ = ["status"]
 
+WARN_NS = 365 * 86_400 * NANOSECONDS
+"""A year before its end the authority of --own-ca is worth a word; the collector's log says the same (`WARN_DAYS`)."""
+
 
 def status(
     server: ServerOption = DEFAULT_SERVER, ca: CaOption = "", token: TokenOption = "", output: OutputOption = ListOutput.TABLE
@@ -41,6 +44,11 @@ def status(
     for what, counts in (("refused or unusual", answer.refused), ("not judged or forgotten", answer.left_out)):
         if counts:
             print_line([f"{what}: ", ", ".join(f"{name} {counts[name]}" for name in sorted(counts))])
+    ends = nanoseconds(answer.authority_ends)
+    if answer.HasField("authority_ends") and ends - nanoseconds(answer.now) < WARN_NS:
+        print_line(
+            [Cell(f"the collector's authority ends on {clock(ends)}: docs/operate.md says how to make a new one", "bold red")]
+        )
     print_line([])
     if not answer.agents:
         print_line(["no agent has connected yet: start one with peerwatch-agent run --collector HOST:PORT"])

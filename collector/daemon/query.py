@@ -1,6 +1,7 @@
 """Answers people: status, workloads, baselines, incidents, and what was recorded."""
 
 import asyncio
+import datetime
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
@@ -61,6 +62,7 @@ class Sources:
     watchers: Watchers
     counters: Counters
     connected: Callable[[str, str], bool]
+    authority_ends: Callable[[], datetime.datetime | None]
     version: str
     started: int
     """Nanoseconds since 1970."""
@@ -90,7 +92,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         workloads = await self._in(at.worker, context, at.pipeline.workloads)
         left_out = await self._in(at.worker, context, at.pipeline.left_out)
         archived, alerts = await self._in(at.readers, context, lambda: (at.state.archived_bytes(), at.state.alerts()))
-        return query_pb2.GetStatusResponse(
+        answer = query_pb2.GetStatusResponse(
             version=at.version,
             started=timestamp(at.started),
             agents=[self._agent(node) for node in nodes],
@@ -102,6 +104,9 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             now=timestamp(time.time_ns()),
             left_out=left_out,
         )
+        if (ends := at.authority_ends()) is not None:
+            answer.authority_ends.FromDatetime(ends)
+        return answer
 
     def _agent(self, node: NodeRecord) -> query_pb2.GetStatusResponse.Agent:
         agent = query_pb2.GetStatusResponse.Agent(

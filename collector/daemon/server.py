@@ -233,6 +233,7 @@ class _Collector:
             watchers=self._watchers,
             counters=self._counters,
             connected=ingest.connected,
+            authority_ends=lambda: self._entrance.authority_ends,
             version=version("peerwatch"),
             started=time.time_ns(),
         )

@@ -155,6 +155,26 @@ def test_a_damaged_authority_is_told_and_not_replaced(tmp_path: Path, name: str)
     assert (tmp_path / "own" / name).read_bytes() == b"torn"
 
 
+def test_the_end_of_an_authority_is_told_a_year_before_and_removing_it_makes_a_new_one(
+    daemons: Callable[..., Daemon], peerwatch: Command, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    Authority(own, []).renew(datetime.datetime.now(datetime.UTC) - 3_300 * DAY)
+    daemon = daemons("--own-ca", str(own))
+    said = peerwatch("status", "--server", daemon.address, "--ca", own / "ca.crt").stdout
+    ends = x509.load_pem_x509_certificate((own / "ca.crt").read_bytes()).not_valid_after_utc
+    assert f"the collector's authority ends on {ends:%Y-%m-%dT%H:%M:%SZ}: " in said
+    assert f"the authority in {own} ends on {ends}" in daemon.log()
+
+    daemon.end()
+    former = (own / "ca.crt").rename(tmp_path / "former.crt")
+    for name in ("ca.key", "tls.crt", "tls.key"):
+        (own / name).unlink()
+    daemon.start()
+    assert "authority ends" not in peerwatch("status", "--server", daemon.address, "--ca", own / "ca.crt").stdout
+    assert not trusts(daemon.address, former)
+
+
 class ConfigMap:
     """Stands for an API server that has one, and for somebody who changes it meanwhile."""
 

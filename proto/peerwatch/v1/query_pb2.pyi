@@ -222,6 +222,7 @@ class GetStatusResponse(_message.Message):
     REFUSED_FIELD_NUMBER: _builtins.int
     NOW_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    AUTHORITY_ENDS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     events: _builtins.int
     """Of all agents, as `Agent.events`."""
@@ -244,6 +245,10 @@ class GetStatusResponse(_message.Message):
     def left_out(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """What detection could not look at and what it has forgotten since the collector began, by reason; none of it is 0."""
 
+    @_builtins.property
+    def authority_ends(self) -> _timestamp_pb2.Timestamp:
+        """When the collector's own certificate authority ends; absent: somebody else issues its certificate, or nobody."""
+
     def __init__(
         self,
         *,
@@ -257,10 +262,11 @@ class GetStatusResponse(_message.Message):
         refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         now: _timestamp_pb2.Timestamp | None = ...,
         left_out: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        authority_ends: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["now", b"now", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["authority_ends", b"authority_ends", "now", b"now", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "archived_bytes", b"archived_bytes", "events", b"events", "left_out", b"left_out", "now", b"now", "refused", b"refused", "started", b"started", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "archived_bytes", b"archived_bytes", "authority_ends", b"authority_ends", "events", b"events", "left_out", b"left_out", "now", b"now", "refused", b"refused", "started", b"started", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
