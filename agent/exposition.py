@@ -121,6 +121,12 @@ def _ways_in_and_out(now: Readings) -> Iterator[Metric]:
             "How long ago the API server, or the file, last said anything about pods. Over two minutes: new pods are unknown.",
             now.pods_age_s,
         )
+        yield _counter(
+            "pods_requests",
+            "What the API server was asked for them: a list at the start, then a watch each four to eight minutes. More: it "
+            "ends watches early, which it does when it, or this node, has too little CPU for a burst of changes.",
+            now.pods_requests,
+        )
 
 
 def _canary(canary: Mapping[str, CanaryReading]) -> Iterator[Metric]:

@@ -111,6 +111,9 @@ class Readings:
     pods_age_s: float = 0.0
     """How long ago that source was last heard, seconds."""
 
+    pods_requests: int = 0
+    """What an API server was asked for them: lists, and watches."""
+
     canary: Mapping[str, CanaryReading] = field(default_factory=dict)
     """The agent's own events, by kind."""
 

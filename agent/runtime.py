@@ -41,16 +41,18 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Pods:
-    """The pods of this node, and how long ago their source was last heard, seconds."""
+    """The pods of this node, how long ago their source was last heard, seconds, and what an API server was asked for them."""
 
     index: PodIndex
     age_s: Callable[[], float]
+    requests: Callable[[], int]
 
 
 class _Source(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def age_s(self) -> float: ...
+    def requests(self) -> int: ...
 
 
 @contextlib.contextmanager
@@ -75,7 +77,7 @@ def pod_source(pods: str | None, kubeconfig: str | None, home: Subject) -> Itera
         return
     source.start()
     try:
-        yield Pods(index, source.age_s)
+        yield Pods(index, source.age_s, source.requests)
     finally:
         source.stop()
 
@@ -147,5 +149,6 @@ def readings(version: str, captured: Capture, sender: Sender, canary: Canary | N
         connections=sender.connections,
         pods=None if captured.pods is None else len(captured.pods.index),
         pods_age_s=0.0 if captured.pods is None else captured.pods.age_s(),
+        pods_requests=0 if captured.pods is None else captured.pods.requests(),
         canary={} if canary is None else canary.readings(),
     )

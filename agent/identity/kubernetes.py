@@ -51,3 +51,7 @@ class KubernetesPods:
     def age_s(self) -> float:
         """Return how long ago the server last said anything about these pods, seconds: how stale the index may be."""
         return self._reflector.age_s()
+
+    def requests(self) -> int:
+        """Return how often the server was asked: lists and watches."""
+        return self._reflector.requests

@@ -82,6 +82,10 @@ class PodFile:
         """Return how long ago the index last agreed with the file, seconds."""
         return time.monotonic() - self._read_at
 
+    def requests(self) -> int:
+        """Return how often an API server was asked: never."""
+        return 0
+
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_s):
             try:

@@ -76,6 +76,7 @@ def test_a_server_that_is_not_there_is_told_once_and_the_pods_stay(tmp_path: Pat
     assert texts[0].endswith("; the 1 known stay, new ones are unknown until it is back")
     assert len(index) == 1
     assert not source.synced.is_set()
+    assert source.requests() >= 2
 
 
 PROGRAM = """

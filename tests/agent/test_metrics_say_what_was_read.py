@@ -26,6 +26,7 @@ BUSY = Readings(
     connections=4,
     pods=110,
     pods_age_s=3.25,
+    pods_requests=12,
     canary={
         "exec": CanaryReading(sent=9, missed=1, age_s=20.0, latency_s=0.012, worst_s=0.5),
         "connect": CanaryReading(sent=9),
@@ -86,6 +87,7 @@ def test_every_reading_is_a_sample() -> None:
         ("connections_total",): 4,
         ("pods",): 110,
         ("pods_age_seconds",): 3.25,
+        ("pods_requests_total",): 12,
         ("canary_sent_total", "exec"): 9,
         ("canary_sent_total", "connect"): 9,
         ("canary_missed_total", "exec"): 1,
