@@ -1,11 +1,12 @@
 """Lines of the usual form are known by their parts, and parts that were met before change nothing about what a line says."""
 
 import itertools
+import json
 
 import pytest
 from hypothesis import given, strategies as st
 from peerwatch import jsonlines
-from peerwatch.jsonlines import line as lines_of_ours
+from peerwatch.jsonlines import line as lines_of_ours, moments
 
 HEAD = b'{"time":"2026-11-21T10:00:00.5Z","node":"n","process":{"pid":1},'
 LAST = b'"lastTime":"2026-11-21T10:00:09.25Z"'
@@ -49,6 +50,43 @@ ODD = [
 ]
 
 
+MOMENT = b'"2026-11-21T10:00:00.5Z"'
+PROCESSES = [
+    b'{"pid":1}',
+    b'{"pid":12,"startTime":%b,"exe":"/bin/a","args":["a","7"]}' % MOMENT,
+    b'{"pid":98,"startTime":%b,"exe":"/bin/a","args":["a","8"]}' % MOMENT.replace(b"10:00", b"11:07"),
+    b'{"pid":12,"exe":"/bin/a","parent":{"pid":3,"exe":""},"ancestors":[],"flags":[]}',
+    b'{"pid":12,"exe":"/bin/a","parent":{"pid":4,"exe":"/b","startTime":%b},"ancestors":["/b"]}' % MOMENT,
+    b'{"pid":12,"parent":{"pid":5,"exe":"/b"},"ancestors":["/b","/c"],"ancestorIds":[{"pid":7},{"pid":8}]}',
+    b'{"pid":12,"parent":{"pid":5,"exe":"/b"},"ancestors":["/b","/c"],"ancestorIds":[{"pid":9},{"pid":3}]}',
+    b'{"pid":12,"ancestorIds":[]}',
+]
+ODD_PROCESSES = [
+    b'{"pid":05}',
+    b'{"pid":00}',
+    b'{"pid":0}',
+    b'{"pid":4294967296}',
+    b'{"pid":5,"pid":6}',
+    b'{"pid":5,"pid":999999937}',
+    b'{"pid":5,"\\u0070id":6}',
+    b'{"pid":5,"parent":{"pid":7,"pid":8}}',
+    b'{"pid":5,"parent":{"pid":7},"parent":{"pid":8}}',
+    b'{"pid":5,"new":{"parent":{"pid":7}}}',
+    b'{"pid":5,"new":{"parent":{"pid":7}},"parent":{"pid":8}}',
+    b'{"pid":5,"parent":{"pid":07}}',
+    b'{"pid":5,"ancestorIds":[{"pid":07}]}',
+    b'{"pid":5,"ancestorIds":[{"pid":7,"startTime":"never"}]}',
+    b'{"pid":5,"ancestorIds":[{"pid":7},]}',
+    b'{"pid":5,"ancestorIds":[[]]}',
+    b'{"pid":5,"ancestorIds":["]"]}',
+    b'{"pid":5,"new":{"ancestorIds":[{"pid":1}]},"ancestorIds":[{"pid":2}]}',
+    b'{"pid":5,"startTime":"2026-13-21T10:00:00.5Z"}',
+    b'{"pid":5,"startTime":"0001-01-01T00:00:00.0Z"}',
+    b'{"pid":5,"exe":"\xff"}',
+    b'{"pid":5,"exe":"\n"}',
+]
+
+
 def said(lines: list[bytes]) -> list[bytes]:
     reader = jsonlines.Reader(skip_bad_lines=True)
     return [written for table in reader.read(lines) for written in jsonlines.write(table)]
@@ -71,15 +109,49 @@ def test_lines_that_came_before_change_nothing(deeds: list[bytes]) -> None:
     assert said(lines) == list(itertools.chain.from_iterable(said([as_a_whole(line)]) for line in lines))
 
 
+@pytest.mark.parametrize("process", PROCESSES + ODD_PROCESSES)
+def test_a_process_is_what_it_is_as_a_whole(process: bytes) -> None:
+    line = HEAD.replace(b'{"pid":1}', process) + DEEDS[0]
+
+    assert said([line]) == said([as_a_whole(line)])
+
+
+@given(st.lists(st.sampled_from(PROCESSES + ODD_PROCESSES), max_size=30))
+def test_processes_that_came_before_change_nothing(processes: list[bytes]) -> None:
+    lines = [HEAD.replace(b'{"pid":1}', each) + DEEDS[0] for each in processes]
+
+    assert said(lines) == list(itertools.chain.from_iterable(said([as_a_whole(line)]) for line in lines))
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.parametrize("process", PROCESSES)
+def test_spaces_after_colons_and_commas_change_nothing(process: bytes, deed: bytes) -> None:
+    line = HEAD.replace(b'{"pid":1}', process) + deed
+    spaced = json.dumps(json.loads(line)).encode()
+
+    assert b'"process": {"pid": ' in spaced
+    assert said([spaced]) == said([line])
+
+
+def test_lines_of_the_usual_form_are_not_parsed_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: lines_of_ours.LineTable, line: bytes) -> bool:
+        raise AssertionError(line)
+
+    monkeypatch.setattr(lines_of_ours.LineTable, "_add_any", refuse)
+    lines = [HEAD.replace(b'{"pid":1}', process) + deed for process in PROCESSES for deed in DEEDS]
+
+    assert len(said(lines)) == len(said([json.dumps(json.loads(line)).encode() for line in lines])) == len(lines)
+
+
 def test_what_is_remembered_from_table_to_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines_of_ours, "MOST_REMEMBERED", 1_000)
-    monkeypatch.setattr(lines_of_ours, "MOST_SECONDS", 5)
+    monkeypatch.setattr(moments, "MOST_SECONDS", 5)
     remembered = lines_of_ours.Remembered()
     table = lines_of_ours.LineTable(remembered)
     for number in range(997):
         line = HEAD.replace(b'"n"', b'"node-%d"' % number).replace(b"10:00:00", b"10:%02d:%02d" % divmod(number, 60))
         assert table.add(line + DEEDS[0])
 
-    assert len(table.builder) == 997
-    assert sum(map(len, remembered.subjects)) <= 1_000
-    assert len(remembered.seconds) <= 6
+    assert len(table) == 997
+    assert sum(map(len, remembered.subjects.known)) <= 1_000
+    assert len(remembered.moments.seconds) <= 6

@@ -6,7 +6,7 @@ on a batch is a few array operations. `ColumnsBuilder` makes a table from parts;
     kinds ──▶ parts ──▶ table ──▶ builder        each knows those before it; this module is the door
 """
 
-from peerwatch.columns.builder import ColumnsBuilder
+from peerwatch.columns.builder import ColumnsBuilder, rows_of
 from peerwatch.columns.kinds import (
     ARGS_TRUNCATED,
     I64,
@@ -70,4 +70,5 @@ __all__ = [
     "Refers",
     "StringLists",
     "columns_of",
+    "rows_of",
 ]

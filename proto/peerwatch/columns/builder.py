@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from peerwatch.columns.kinds import NOT_RECORDED, EventKind, Peer
+from peerwatch.columns.kinds import I64, NOT_RECORDED, EventKind, Peer
 from peerwatch.columns.parts import PARTS, AncestorIds, Processes, Rows, StringLists, columns_of, empty
 from peerwatch.columns.table import EventColumns, join
 from peerwatch.subjects import Subject
 
-__all__ = ["ColumnsBuilder"]
+__all__ = ["ColumnsBuilder", "rows_of"]
 
 
 class _Events:
@@ -36,6 +36,7 @@ class ColumnsBuilder:
         self._subjects: dict[Subject, int] = {}
         self._peers: dict[Peer, int] = {}
         self._processes: dict[tuple[int, ...], int] = {}
+        self._images: list[tuple[int, ...]] = []
         self._before: list[_Events | EventColumns] = []
         self._rows_before = 0
         self._open = _Events()
@@ -107,7 +108,23 @@ class ColumnsBuilder:
             self.ancestor_ids(ancestor_ids),
             flags,
         )
-        return self._processes.setdefault(key, len(self._processes))
+        return self._add_process(key)
+
+    def like(self, process: int, *, ancestor_ids: Sequence[tuple[int, int]] | None = None, **numbers: int) -> int:
+        """Return the index of a process image that is as another save for these columns."""
+        image = list(self._images[process])
+        for name, number in numbers.items():
+            image[_PLACES[name]] = number
+        if ancestor_ids is not None:
+            image[_PLACES["ancestor_ids"]] = self.ancestor_ids(ancestor_ids)
+        return self._add_process(tuple(image))
+
+    def _add_process(self, image: tuple[int, ...]) -> int:
+        known = self._processes.get(image)
+        if known is None:
+            known = self._processes[image] = len(self._images)
+            self._images.append(image)
+        return known
 
     def exec(self, time: int, subject: int, process: int, *, count: int = 1, last_time: int = 0) -> None:
         """Add an exec."""
@@ -185,6 +202,17 @@ class ColumnsBuilder:
             each if isinstance(each, EventColumns) else _table(each, dictionaries) for each in (*self._before, self._open)
         )
 
+    def table(self, *, time: I64, kind: I64, subject: I64, process: I64, parts: dict[str, Any]) -> EventColumns:
+        """Return a table of these events, which refer to what was added so far, and none of those that were added."""
+        return EventColumns(
+            time=time.astype(np.int64),
+            kind=kind.astype(np.uint8),
+            subject=subject.astype(np.uint32),
+            process=process.astype(np.uint32),
+            **parts,
+            **self._dictionaries(),
+        )
+
     def _dictionaries(self) -> dict[str, Any]:
         ids = list(chain.from_iterable(self._ancestor_ids))
         return {
@@ -197,7 +225,7 @@ class ColumnsBuilder:
             ),
             "subjects": list(self._subjects),
             "peers": list(self._peers),
-            "processes": _part(Processes, list(self._processes)),
+            "processes": rows_of(Processes, self._images),
         }
 
     def _add(self, time: int, kind: EventKind, subject: int, process: int, row: tuple[Any, ...]) -> None:
@@ -207,7 +235,7 @@ class ColumnsBuilder:
 
 def _table(added: _Events, dictionaries: dict[str, Any]) -> EventColumns:
     events = np.array(added.events, np.int64).reshape(-1, 4).T
-    parts: dict[str, Any] = {part.name: _part(part.of, added.parts[kind]) for kind, part in PARTS.items()}
+    parts: dict[str, Any] = {part.name: rows_of(part.of, added.parts[kind]) for kind, part in PARTS.items()}
     return EventColumns(
         time=events[0].copy(),
         kind=events[1].astype(np.uint8),
@@ -218,10 +246,14 @@ def _table(added: _Events, dictionaries: dict[str, Any]) -> EventColumns:
     )
 
 
+_PLACES = {column.name: place for place, column in enumerate(columns_of(Processes))}
+"""Where numbers stand in an image."""
+
 _Rows = TypeVar("_Rows", bound=Rows)  # Python 3.11 has no type parameter lists
 
 
-def _part(of: type[_Rows], rows: list[tuple[Any, ...]]) -> _Rows:
+def rows_of(of: type[_Rows], rows: Sequence[tuple[Any, ...]]) -> _Rows:
+    """Return a part of rows that are given one by one, in the order of its columns."""
     if not rows:
         return empty(of)
     return of(**{column.name: column.array(each) for column, each in zip(columns_of(of), zip(*rows, strict=True), strict=True)})

@@ -55,11 +55,11 @@ class Reader:
                 if not self.skip_bad_lines:
                     raise BadLineError(self.lines, str(wrong)) from None
                 self.bad += 1
-            if len(table.builder) >= ROWS_PER_TABLE:
-                yield table.builder.build()
+            if len(table) >= ROWS_PER_TABLE:
+                yield table.build()
                 table = LineTable(remembered)
-        if len(table.builder):
-            yield table.builder.build()
+        if len(table):
+            yield table.build()
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes]:
