@@ -218,13 +218,17 @@ def _peers(columns: dict[str, Any]) -> tuple[npt.NDArray[np.uint32], list[Peer]]
     taken = [columns[name] for name in PEER]
     if taken[0].null_count == len(taken[0]):
         return np.zeros(len(taken[0]), np.uint32), []
-    codes = np.stack([each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in taken], axis=1)
-    combinations, combination_of = np.unique(codes, axis=0, return_inverse=True)
     dictionaries = [each.dictionary.to_pylist() for each in taken]
+    code = np.zeros(len(taken[0]), np.int64)
+    for each, texts in zip(taken, dictionaries, strict=True):  # three numbers in one: sorting triples takes ten times as long
+        code = np.unique(code, return_inverse=True)[1] * (len(texts) + 1)
+        code += each.indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+    _, first, combination_of = np.unique(code, return_index=True, return_inverse=True)
+    combinations = [each.indices.fill_null(-1).take(pa.array(first)).to_pylist() for each in taken]
     peers: list[Peer] = []
-    numbers = np.zeros(len(combinations), np.uint32)
-    for place, (namespace, kind, name) in enumerate(combinations.tolist()):
+    numbers = np.zeros(len(first), np.uint32)
+    for place, (namespace, kind, name) in enumerate(zip(*combinations, strict=True)):
         if namespace >= 0:
             peers.append(Peer(dictionaries[0][namespace], Workload(dictionaries[1][kind], dictionaries[2][name])))
             numbers[place] = len(peers)
-    return numbers[combination_of.reshape(-1)], peers
+    return numbers[combination_of], peers
