@@ -99,7 +99,7 @@ class Release:
     def _remove(self) -> None:
         kubectl, limit = self.node.kubectl, f"--timeout={LIMIT_S}s"
         if self._helm("status", NAME, check=False).returncode == 0:
-            self.uninstall()
+            self._uninstall()  # what agents leave on the node goes below
         kubectl("delete", "clusterrole,clusterrolebinding", f"--selector={LABEL}", "--ignore-not-found")
         kubectl("delete", "namespace", NAMESPACE, limit, "--ignore-not-found")
         kubectl("delete", "persistentvolume", VOLUME, "--ignore-not-found")
@@ -132,7 +132,7 @@ class Release:
     def uninstall(self) -> None:
         """Remove it as the documents say: nodes first, then what is in the cluster."""
         self.clean_node()
-        self._helm("uninstall", NAME, "--wait", "--cascade=foreground")
+        self._uninstall()
 
     def account(self, name: str, *, role: str = "", rules: Sequence[Mapping[str, Sequence[str]]] = ()) -> None:
         """Make a service account with a ClusterRole that there is, or with one of its own, or with none."""
@@ -188,6 +188,9 @@ class Release:
         """Run a command in the collector's pod and yield its lines, which are JSON."""
         for line in self.peerwatch(*words, "--output", "json").splitlines():
             yield json.loads(line)
+
+    def _uninstall(self) -> None:
+        self._helm("uninstall", NAME, "--wait", "--cascade=foreground")
 
     def _helm(self, *words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         arguments = (*words, "--namespace", NAMESPACE)
