@@ -164,10 +164,10 @@ def test_what_is_wrong_is_named_with_file_line_and_field(old: str, new: str, wor
     ids=lambda text: repr(text[:20]),
 )
 def test_hostile_files_are_one_clear_error_at_once(text: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # a neighbour's time is not the parser's
     with pytest.raises(InputError) as caught:
         parse(text, "bad.yaml")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(str(caught.value)) < 1000
 
 
