@@ -56,8 +56,11 @@ sys.dont_write_bytecode = False
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many processes `-n auto` is: one more than processors, because a Kubernetes node is mostly waited for."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Return how many processes `-n auto` is: one more than processors, because a Kubernetes node is mostly waited for.
+
+    Beyond eight, the rest is done long before the longest group.
+    """
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
 
 
 @pytest.hookimpl(optionalhook=True)
