@@ -36,6 +36,9 @@ PER_NODE = 110
 AT_ONCE = 16
 """Connections; the API server is busy with fewer."""
 
+IDLE_S = 30
+"""After so many seconds unused a connection is not used again: the API server may have closed it, and nobody has heard."""
+
 IMAGE = "registry.example.com/{namespace}/{name}/{container}:1.{version}"
 
 
@@ -68,8 +71,9 @@ class Writer:
         method, path, body = request
         kind = "strategic-merge-patch+json" if method == "PATCH" else "json"
         connection: http.client.HTTPSConnection | None = getattr(self._mine, "connection", None)
-        if connection is None:
+        if connection is None or time.monotonic() - self._mine.used_at > IDLE_S:
             connection = self._mine.connection = self._api.connect()
+        self._mine.used_at = time.monotonic()
         connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": f"application/{kind}"})
         response = connection.getresponse()
         answer: Object = json.loads(response.read())
