@@ -98,7 +98,7 @@ class Groups:
         self._make_room(group, replica, index)
         if behaviour.base and not learned:
             standing = judging.standing_of(group, replica, behaviour.base, self.table)
-            if standing is not Standing.ACCEPTED:  # the program itself is in question here: its arguments share its fate
+            if standing not in (Standing.ACCEPTED, Standing.PENDING):  # what is told of the program is told of its arguments
                 self.table.standing[row] = standing
                 return row, False
         return row, not learned

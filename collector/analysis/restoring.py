@@ -79,7 +79,7 @@ def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: Sighti
         table.standing[row] = _STANDING.get(severity, Standing.FLAGGED)
         return
     of_base = standing_of(group, replica, behaviour.base, table) if behaviour.base else Standing.ACCEPTED
-    if of_base is not Standing.ACCEPTED:
+    if of_base not in (Standing.ACCEPTED, Standing.PENDING):
         table.standing[row] = of_base
     elif saved.first_seen > verdicts.now - verdicts.settings.nanoseconds(verdicts.settings.hold):
         verdicts.resume(row, behaviour, saved.first_seen)  # it may have been held when the collector stopped

@@ -209,6 +209,8 @@ class Verdicts:
             self._table.hot[row] = True
 
     def _judge(self, group: Group, row: int, watched: Watched, *, held: bool) -> None:
+        if watched.behaviour.base and self._waits_for_its_program(group, row, watched):
+            return
         replica = group.replicas[int(self._table.replica[row])]
         first = int(self._table.first[row])
         accomplice = self._book.accomplice(group, replica, first, watched.parent_pid, watched.behaviour.key)
@@ -246,6 +248,15 @@ class Verdicts:
             if finding.severity >= Severity.HIGH:
                 self._later(self.now + self._cool_down(watched), watched)
 
+    def _waits_for_its_program(self, group: Group, row: int, watched: Watched) -> bool:
+        """Return whether arguments are not judged: while their program is in question, and when it was told."""
+        standing = judging.standing_of(group, int(self._table.replica[row]), watched.behaviour.base, self._table)
+        if standing is Standing.PENDING:
+            self._later(self.now + self._ns(self.settings.hold), watched)
+        elif standing is not Standing.ACCEPTED:
+            self._accept(row, standing)
+        return standing is not Standing.ACCEPTED
+
     def _in_context(
         self, watched: Watched, judgement: judging.Judgement, accomplice: OpenIncident | None
     ) -> tuple[decision.Action, Finding]:
@@ -263,7 +274,7 @@ class Verdicts:
         return action, finding
 
     def _stand(self, row: int, standing: Standing) -> None:
-        """Settle a sighting, and with an exec the arguments that waited for it."""
+        """Settle a sighting, and with an exec that was told the arguments that waited for it; else these are judged next."""
         table, group = self._table, self._table.group[row]
         table.standing[row] = standing
         if group is None:
@@ -274,8 +285,13 @@ class Verdicts:
         replica = int(table.replica[row])
         for told in group.arguments_of(entry.key):
             at = told.rows.get(replica)
-            if at is not None and table.standing[at] == Standing.PENDING and at not in self._watched:
-                table.standing[at] = standing
+            if (
+                at is not None
+                and table.standing[at] == Standing.PENDING
+                and (standing is not Standing.ACCEPTED or at not in self._watched)
+            ):
+                self._watched.pop(at, None)
+                table.standing[at], table.hot[at] = standing, False
 
     def _accept(self, row: int, standing: Standing) -> None:
         self._stand(row, standing)

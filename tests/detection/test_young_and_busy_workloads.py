@@ -74,3 +74,16 @@ def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> 
     cluster.connect(400, pods[2], "/usr/bin/server", ("13.5.6.7", 443))
 
     assert alerts(analyse(cluster, until=700)) == []
+
+
+def test_what_a_shell_is_told_in_its_first_minute_is_judged_although_all_run_the_shell(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 400, every=2)
+    for turn in range(30):
+        job(cluster, 22.5 + 10 * turn, pods[turn % 3], "tee /run/line", "tee")
+    job(cluster, 24.5, pods[1], "sort /etc/shadow", "sort")
+
+    (alert,) = alerts(analyse(cluster, until=500))
+
+    assert [each.pod for each in alert.replicas] == ["cart-r1-1"]
+    assert "T1003.008" in alert.techniques
