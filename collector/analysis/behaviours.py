@@ -15,11 +15,11 @@ from peerwatch.columns import NANOSECONDS, EventColumns, EventKind, ProcessFlag
 from peerwatch.subjects import Subject
 
 from collector.analysis import behaviour_keys
-from collector.detect import arguments
+from collector.detect import arguments, context
 from collector.detect.tools import base_name
 from collector.records import BehaviourType
 
-__all__ = ["Behaviour", "Observations", "Vocabulary", "observe", "restored", "with_arguments"]
+__all__ = ["Behaviour", "Observations", "Vocabulary", "context_of", "observe", "restored", "with_arguments"]
 
 I64 = npt.NDArray[np.int64]
 
@@ -307,6 +307,23 @@ def _own_names(subject: Subject) -> list[tuple[str, str]]:
     """Return what a replica itself is called: in its arguments that says the same on every replica."""
     names = ((subject.pod.name, "pod"), (subject.pod.uid, "pod"), (subject.pod.ip, "pod-ip"), (subject.node, "node"))
     return [each for each in names if len(each[0]) >= SHORTEST_NAME]
+
+
+def context_of(behaviour: Behaviour) -> context.Context:
+    """Return what a behaviour means anywhere."""
+    flags = behaviour.flags
+    if behaviour.type is BehaviourType.CONNECT:
+        injected = bool(flags >> ProcessFlag.INJECTED & 1)
+        return context.of_connect(program=behaviour.exe, target=behaviour.target, injected=injected)
+    return context.of_exec(
+        program=behaviour.exe,
+        parent=behaviour.parent,
+        arguments=behaviour.example,
+        upper_layer=bool(flags >> ProcessFlag.UPPER_LAYER & 1),
+        memory_file=bool(flags >> ProcessFlag.MEMFD & 1),
+        stdio_socket=bool(flags >> ProcessFlag.STDIO_SOCKET & 1),
+        injected=bool(flags >> ProcessFlag.INJECTED & 1),
+    )
 
 
 def restored(kind: BehaviourType, key: str, example: tuple[str, ...], parent: str) -> Behaviour:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from typing_extensions import override
 
-from collector.analysis import judging
 from collector.analysis.analysis import Analysis
+from collector.analysis.behaviours import context_of
 from collector.analysis.completeness import completeness_of
 from collector.analysis.curation import Decisions, behaviour_of, ended, program_of
 from collector.analysis.groups import Place
@@ -129,7 +129,7 @@ class CuratedAnalysis(Analysis):
         group = self._groups.by_place.get(place)
         entry = None if group is None else group.find(kind, key)
         example, parent = ((), key.partition(" <- ")[2]) if entry is None else (entry.example, entry.parent)
-        return judging.context_of(behaviour_of(kind, key, example, parent)).level >= context.Level.KNOWN_BAD
+        return context_of(behaviour_of(kind, key, example, parent)).level >= context.Level.KNOWN_BAD
 
     def _settle(self, workloads: set[WorkloadKey]) -> None:
         if workloads:

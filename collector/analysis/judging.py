@@ -7,9 +7,9 @@ from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
-from collector.analysis.behaviours import Behaviour, with_arguments
+from collector.analysis.behaviours import Behaviour, context_of, with_arguments
 from collector.analysis.findings import Finding
-from collector.analysis.novelty import probability_of_level, probability_of_new
+from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
 from collector.detect import argument_context, context, decision, peers, support
@@ -35,7 +35,6 @@ __all__ = [
     "Judgement",
     "Question",
     "context_in",
-    "context_of",
     "is_learned",
     "judge",
     "must_wait",
@@ -58,23 +57,6 @@ class Judgement:
     """A person did it, only looks, and nobody else here does: how rare that is in the cluster decides whether it is told."""
     sign: decision.Sign | None
     """What it says as one of several steps, if it is nothing by itself and nobody else does it."""
-
-
-def context_of(behaviour: Behaviour) -> context.Context:
-    """Return what a behaviour means anywhere."""
-    flags = behaviour.flags
-    if behaviour.type is BehaviourType.CONNECT:
-        injected = bool(flags >> ProcessFlag.INJECTED & 1)
-        return context.of_connect(program=behaviour.exe, target=behaviour.target, injected=injected)
-    return context.of_exec(
-        program=behaviour.exe,
-        parent=behaviour.parent,
-        arguments=behaviour.example,
-        upper_layer=bool(flags >> ProcessFlag.UPPER_LAYER & 1),
-        memory_file=bool(flags >> ProcessFlag.MEMFD & 1),
-        stdio_socket=bool(flags >> ProcessFlag.STDIO_SOCKET & 1),
-        injected=bool(flags >> ProcessFlag.INJECTED & 1),
-    )
 
 
 def context_in(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
@@ -224,9 +206,13 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     novelty = probability_of_new(question, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and about.why:
         novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
+    level = about.level if not (person and about.inspection) else context.Level.NEUTRAL
+    known_here, as_odd = discovered(question, level, table)
     case = decision.Case(
         novelty=novelty,
-        level=about.level if not (person and about.inspection) else context.Level.NEUTRAL,
+        level=level,
+        discovered=known_here,
+        as_odd=as_odd,
         compared=comparison.compared,
         sharing=comparison.sharing,
         unsuspected=comparison.unsuspected,

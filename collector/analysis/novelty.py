@@ -8,9 +8,10 @@ import numpy.typing as npt
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import surprise
+from collector.detect.tools import Level
 from collector.records import BehaviourType
 
-__all__ = ["MOMENT", "probability_of_level", "probability_of_new"]
+__all__ = ["MOMENT", "discovered", "probability_of_level", "probability_of_new"]
 
 SECOND = 1_000_000_000
 
@@ -121,6 +122,20 @@ def probability_of_new(question: Question, replicas: Replicas, table: SightingTa
         # Two replicas do one thing through it; else the doer itself is what is new.
         found.append(others.new(doer, begin=group.first).probability)
     return max(found)
+
+
+def discovered(question: Question, level: Level, table: SightingTable) -> tuple[int, int]:
+    """Return how many different things of a kind this group was found to do after its starts, and how many of them are so odd.
+
+    What was told as odd is left out: else attacks would teach that attacks are usual.
+    """
+    entries = question.group.entries
+    entry = entries[int(table.behaviour[question.row])]
+    if entry.base or entry.level < level or level <= Level.NEUTRAL:
+        return 0, 0  # it is odd here and not anywhere: others of its level cannot be told
+    others = _Others.of(question, entry, table)
+    known = set(others.behaviour[others.variety & others.accepted].tolist())
+    return len(known), sum(entries[each].level >= level for each in known)
 
 
 def probability_of_level(question: Question, known: int, table: SightingTable) -> float:

@@ -14,13 +14,14 @@ import numpy.typing as npt
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
-from collector.analysis.behaviours import Behaviour
+from collector.analysis.behaviours import Behaviour, context_of
 from collector.analysis.growing import Columns, Numbers
 from collector.analysis.lives import Lives
 from collector.detect import arguments
 from collector.detect.argument_context import fixed_words
 from collector.detect.context import is_outside, kind_of_place
 from collector.detect.forms import ANY, Forms
+from collector.detect.tools import Level
 from collector.records import BehaviourType, WorkloadKey
 
 __all__ = ["ARGUMENTS", "Entry", "Gone", "Group", "Replica", "SightingTable", "Standing"]
@@ -227,6 +228,8 @@ class Entry:
     """Of a connect: the kind of place that it goes to."""
     outside: bool = False
     """It goes outside of the cluster."""
+    level: Level = Level.NEUTRAL
+    """What it means anywhere, as its first example has it."""
     rows: dict[int, int] = field(default_factory=dict)
     """Replica id → sighting."""
     nodes: set[str] = field(default_factory=set)
@@ -324,6 +327,7 @@ class Group:
             doer = behaviour.parent if kind is BehaviourType.EXEC else key.partition(" -> ")[0]
             source = _number(behaviour_keys.merged(behaviour.base or doer))
             entry = Entry(kind, key, behaviour.example, behaviour.parent, source, behaviour.base)
+            entry.level = context_of(behaviour).level
             if kind is BehaviourType.CONNECT:
                 target = key.partition(" -> ")[2]
                 entry.place, entry.outside = kind_of_place(target), is_outside(target)

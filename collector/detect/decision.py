@@ -103,6 +103,10 @@ class Case:
     """Only the arguments of a known program are new."""
     rollout: bool = False
     """The group has several revisions: what its replicas begin together is a change that somebody made."""
+    discovered: int = 0
+    """Different things of this kind that the workload was found to do, after the starts of its replicas."""
+    as_odd: int = 0
+    """Those of them that are of this level or above."""
     newcomer: bool = False
     """Replica or workload are known for minutes only: what comes from outside may be their probes and hooks."""
 
@@ -121,6 +125,9 @@ _FACTOR = {Level.ROUTINE: 10.0, Level.NEUTRAL: 1.0, Level.SUSPICIOUS: 0.3, Level
 """How much likelier than in an attack each kind of novelty is in normal life, as odds: a new download tool is seen in benign
 rollouts, too (some three times as rare), a file executed that was written after the start hardly ever."""
 
+
+DISCOVERIES = 10
+"""So many of a workload's own are worth as much as what is known of any system."""
 
 _DEPENDENCE = 0.5
 """How far a further step of a chain counts: as a root, since the steps of a job are as little independent as an intruder's."""
@@ -141,7 +148,19 @@ def weight(case: Case) -> float:
     if case.supporters:
         # Rule of succession: the next replica to do it is as likely as the share of those that did.
         probability = max(probability, (case.supporters + 0.5) / (case.known + 1))
-    return float(min(1.0, probability * _FACTOR[case.level]))
+    return float(min(1.0, probability * _share(case)))
+
+
+def _share(case: Case) -> float:
+    """Return how probable it is in normal life that something new is so odd.
+
+    A workload that found much that is new and nothing odd in it is more surprising when it does something odd than one that is
+    known for little; one whose business is odd is less.
+    """
+    prior = _FACTOR[case.level]
+    if case.level not in (Level.SUSPICIOUS, Level.STRONG):
+        return prior
+    return (case.as_odd + DISCOVERIES * prior) / (case.discovered + DISCOVERIES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,16 @@ def case(**changes: object) -> decision.Case:
     return decision.Case(**(values | changes))
 
 
+def test_how_odd_something_is_depends_on_what_the_workload_found_before() -> None:
+    unknown, plain, odd = (
+        decision.weight(case(level=STRONG, discovered=discovered, as_odd=as_odd))
+        for discovered, as_odd in ((0, 0), (30, 0), (30, 15))
+    )
+
+    assert plain < unknown / 3
+    assert odd > 3 * unknown
+
+
 @pytest.mark.parametrize(
     ("changes", "action"),
     [

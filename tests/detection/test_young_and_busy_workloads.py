@@ -87,3 +87,16 @@ def test_what_a_shell_is_told_in_its_first_minute_is_judged_although_all_run_the
 
     assert [each.pod for each in alert.replicas] == ["cart-r1-1"]
     assert "T1003.008" in alert.techniques
+
+
+def test_a_service_that_finds_much_that_is_new_and_never_a_tool_of_intruders_is_told_of_its_first(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 1800, every=15)
+    for number in range(40):
+        name = f"helper-{chr(97 + number // 7)}{chr(97 + number % 7)}x"
+        cluster.exec(60.5 + 30 * number, pods[number % 3], f"/usr/lib/app/{name}")
+    cluster.exec(1301.5, pods[1], "/usr/sbin/iptables")
+
+    (alert,) = alerts(analyse(cluster, until=1900))
+
+    assert alert.behaviours[0].key == "/usr/sbin/iptables <- /usr/bin/server"
