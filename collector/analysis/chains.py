@@ -8,7 +8,7 @@ from collector.analysis.findings import Finding
 from collector.analysis.incidents import OpenIncident
 from collector.analysis.novelty import MOMENT
 from collector.detect.decision import Sign
-from collector.records import Evidence, WorkloadKey
+from collector.records import BehaviourType, Evidence, WorkloadKey
 
 __all__ = ["Chains", "Step", "Watched"]
 
@@ -52,7 +52,9 @@ class Step:
 
 
 def _parent(child: Watched, other: Watched) -> bool:
-    return child.parent_pid > 0 and any(each.pid == child.parent_pid for each in other.evidence)
+    # What connects may be the service itself, whose children are all that happens: only what was executed has children here.
+    executed = other.behaviour.type is BehaviourType.EXEC
+    return executed and child.parent_pid > 0 and any(each.pid == child.parent_pid for each in other.evidence)
 
 
 class Chains:

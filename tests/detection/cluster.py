@@ -78,11 +78,13 @@ class Cluster:
         )
         return self.pid
 
-    def connect(self, at: float, pod: Replica, exe: str, address: tuple[str, int], *, peer: Peer | None = None) -> None:
+    def connect(
+        self, at: float, pod: Replica, exe: str, address: tuple[str, int], *, peer: Peer | None = None, pid: int = 0
+    ) -> None:
         self.pid += 1
         packed = ipaddress.ip_address(address[0]).packed
         packed = bytes(10) + b"\xff\xff" + packed if len(packed) == 4 else packed
-        self.events.append((at, len(self.events), ("connect", pod.subject, self.pid, exe, packed, address[1], peer)))
+        self.events.append((at, len(self.events), ("connect", pod.subject, pid or self.pid, exe, packed, address[1], peer)))
 
     def loss(self, at: float, node: str, count: int) -> None:
         self.events.append((at, len(self.events), ("loss", node, count)))

@@ -45,6 +45,17 @@ def test_the_same_steps_on_different_replicas_or_far_apart_are_not_added_up(clus
     assert alerts(analyse(cluster, until=1000)) == []
 
 
+def test_what_a_service_did_itself_is_no_step_of_all_that_it_starts_later(cluster: Cluster) -> None:
+    pods = varied(cluster)
+    for number in range(9):
+        cluster.connect(65.5 + 30 * number, pods[number % 3], "/usr/bin/server", (f"10.0.{number}.9", 5432 + number), pid=1)
+    cluster.connect(350.5, pods[1], "/usr/bin/server", ("10.0.0.9", 22), pid=1)
+    for number, tool in enumerate(("base64", "chmod", "killall")):
+        cluster.exec(400.5 + 80 * number, pods[1], f"/usr/bin/{tool}", parent_pid=1)
+
+    assert alerts(analyse(cluster, until=1000)) == []
+
+
 def test_an_exploit_that_a_load_balancer_brings_to_all_replicas_is_one_incident_that_names_all(cluster: Cluster) -> None:
     pods = cluster.pods(8)
     cluster.normal(pods, 0, 900)
