@@ -38,3 +38,5 @@ class Finding:
     """When it was usual here last, if it expired and comes back."""
     again: bool = False
     """It was told before, and goes on."""
+    unsure: bool = False
+    """Its workload is known for minutes only or has few replicas, and it is not so rare that this does not matter."""

@@ -252,7 +252,8 @@ class IncidentBook:
         findings = list(incident.findings.values())
         strongest = max(findings, key=lambda each: (each.severity, each.score, -each.first_event))
         severity = max(each.severity for each in findings)
-        techniques = {each for finding in findings if finding.severity > Severity.INFO for each in finding.context.techniques}
+        telling = [each for each in findings if each.severity > Severity.INFO and not each.unsure]
+        techniques = {each for finding in telling for each in finding.context.techniques}
         if len(techniques) >= MANY and Severity.INFO < severity < Severity.HIGH:
             severity = Severity(severity + 1)
         merged: dict[tuple[int, str], BehaviourEvidence] = {}

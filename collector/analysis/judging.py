@@ -234,13 +234,15 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT  # the next run of a job does what the one before did
     if about.level < context.Level.STRONG and action is not decision.Action.NOTE and _explained(question):
         action = decision.Action.ACCEPT
+    little_known = case.newcomer or case.compared < decision.ENOUGH_PEERS
+    unsure = little_known and verdict.probability > limits.alone  # enough to be told, not to wake somebody
     finding = Finding(
         group=group,
         replica=replica,
         behaviour=behaviour,
         time=now,
         first_event=first_event,
-        severity=_severity(verdict, case),
+        severity=_severity(verdict, case, unsure=unsure),
         score=round(1 - verdict.probability, 4),
         kind=_kind(verdict, case, mixed=mixed),
         compared=comparison.compared,
@@ -251,6 +253,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         context=about,
         followed=verdict.followed,
         gone=0 if entry.gone is None else entry.gone.last,
+        unsure=unsure,
     )
     undecided = (
         action is decision.Action.ACCEPT
@@ -347,7 +350,7 @@ _BY_LEVEL = {
 }
 
 
-def _severity(verdict: decision.Verdict, case: decision.Case) -> Severity:
+def _severity(verdict: decision.Verdict, case: decision.Case, *, unsure: bool) -> Severity:
     if verdict.action is decision.Action.NOTE:
         return Severity.INFO
     if verdict.action is not decision.Action.RAISE:
@@ -355,7 +358,7 @@ def _severity(verdict: decision.Verdict, case: decision.Case) -> Severity:
     severity = _BY_LEVEL[case.level]
     if case.person and severity > Severity.LOW:  # somebody with the cluster's own rights stands behind it
         severity = Severity(severity - 1)
-    return severity
+    return Severity.MEDIUM if unsure and severity is Severity.HIGH else severity
 
 
 def _kind(verdict: decision.Verdict, case: decision.Case, *, mixed: bool) -> IncidentKind:

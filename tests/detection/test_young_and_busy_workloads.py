@@ -4,6 +4,8 @@ from detection.cluster import Cluster, Replica, alerts, analyse
 from peerwatch.columns import Peer
 from peerwatch.subjects import Workload
 
+from collector.records import Severity
+
 DATABASE = Peer("shop", Workload("Service", "db"))
 
 
@@ -87,6 +89,17 @@ def test_what_a_shell_is_told_in_its_first_minute_is_judged_although_all_run_the
 
     assert [each.pod for each in alert.replicas] == ["cart-r1-1"]
     assert "T1003.008" in alert.techniques
+
+
+def test_nobody_is_woken_by_what_was_seen_for_a_minute_and_hardly_ever(cluster: Cluster) -> None:
+    for workload, at in (("cart", 80.5), ("shop", 900.5)):
+        pods = cluster.pods(4, workload=workload)
+        cluster.normal(pods, 0, 1000, every=10)
+        cluster.exec(at, pods[1], "/usr/bin/nc")
+
+    severity = {each.workload.name: each.severity for each in alerts(analyse(cluster, until=1100))}
+
+    assert severity == {"cart": Severity.MEDIUM, "shop": Severity.HIGH}
 
 
 def test_a_service_that_finds_much_that_is_new_and_never_a_tool_of_intruders_is_told_of_its_first(cluster: Cluster) -> None:
