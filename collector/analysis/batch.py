@@ -54,12 +54,15 @@ class Batch:
         first = self._order[starts].tolist()
         self._sighting = groups.known(ordered[starts])
         self._steps: list[tuple[int, int]] = []
+        self._looking: set[int] = set()
+        """Watched pairs whose next place is among the steps."""
         for pair in np.flatnonzero(self._sighting < 0).tolist():
             self._sighting[pair] = self._find(first[pair])
             if self._sighting[pair] < 0:
                 self._steps.append((first[pair], pair))
         heapq.heapify(self._steps)
-        for pair in np.flatnonzero(self._groups.table.hot[self._sighting] & (self._sighting >= 0)).tolist():
+        groups.table.heated.clear()
+        for pair in np.flatnonzero(groups.table.hot[self._sighting] & (self._sighting >= 0)).tolist():
             self._watch(pair, first[pair])
 
     def run(self) -> None:
@@ -71,8 +74,10 @@ class Batch:
         times = np.maximum.accumulate(np.maximum(self._events.time, verdicts.now))
         edges = deque(self._volume.edges(times))
         clock: list[int] = times.tolist()
-        applied = loss = counted = 0
+        applied = loss = counted = reached = 0
         while True:
+            if self._groups.table.heated:
+                self._watch_heated(reached)
             step = self._rows[self._steps[0][0]] if self._steps else end
             due = verdicts.next_due
             timer = end if due is None else bisect_left(clock, due)
@@ -82,6 +87,7 @@ class Batch:
             until = bisect_left(self._rows, stop)
             self._apply(applied, until)
             applied = until
+            reached = max(reached, until)
             if stop == end:
                 break
             if edge == stop and (due is None or timer > stop or edges[0].time <= due):
@@ -98,6 +104,7 @@ class Batch:
                 self._lose(loss, stop)
                 loss += 1
             else:
+                reached = self._steps[0][0] + 1
                 self._step(*heapq.heappop(self._steps))
         self._tally(counted, len(self._rows), clock[-1])
         verdicts.advance(clock[-1])
@@ -130,16 +137,26 @@ class Batch:
         )
         self._volume.add(seen, now)
 
-    def _watch(self, pair: int, after: int) -> None:
-        """Look at the next events of a sighting one by one while its evidence is collected."""
-        if self._groups.table.hot[self._sighting[pair]]:
-            places = self._order[self._starts[pair] : self._starts[pair + 1]]
-            begin = int(np.searchsorted(places, after))
-            for place in places[begin : begin + self._groups.settings.evidence].tolist():
-                heapq.heappush(self._steps, (place, pair))
+    def _watch(self, pair: int, begin: int) -> None:
+        """Look at the next event of a sighting, from a place on, while its evidence is collected."""
+        if pair in self._looking or not self._groups.table.hot[self._sighting[pair]]:
+            return
+        places = self._order[self._starts[pair] : self._starts[pair + 1]]
+        next_one = int(np.searchsorted(places, begin))
+        if next_one < len(places):
+            self._looking.add(pair)
+            heapq.heappush(self._steps, (int(places[next_one]), pair))
+
+    def _watch_heated(self, begin: int) -> None:
+        """Look at the events, from a place on, of sightings that time or others made evidence of."""
+        heated = self._groups.table.heated
+        for pair in np.flatnonzero(np.isin(self._sighting, heated)).tolist():
+            self._watch(pair, begin)
+        heated.clear()
 
     def _step(self, place: int, pair: int) -> None:
         subject = self._events.subjects[self._subject[place]]
+        self._looking.discard(pair)
         if self._sighting[pair] < 0:
             behaviour = self._of_this_event(place)
             removed = self._groups.table.removed
@@ -157,6 +174,7 @@ class Batch:
             exe = self._events.strings[columns.exe[process]]
             evidence = Evidence(int(self._time[place]), subject.pod.name, int(columns.pid[process]), exe)
             self._verdicts.evidence(int(self._sighting[pair]), evidence, int(columns.parent_pid[process]))
+            self._watch(pair, place + 1)
 
     def _lose_sight(self, removed: list[int], after: int) -> None:
         """See again what was removed to make room and happens again: its rows will be others'."""
@@ -164,7 +182,7 @@ class Batch:
             self._sighting[pair] = -1
             places = self._order[self._starts[pair] : self._starts[pair + 1]]
             later = places[np.searchsorted(places, after, "right") :][:1]
-            for place in later.tolist():
+            for place in later.tolist() if pair not in self._looking else ():
                 heapq.heappush(self._steps, (place, pair))
 
     def _of_this_event(self, place: int) -> Behaviour:

@@ -90,6 +90,8 @@ class SightingTable(Columns):
         self.lives = Columns(_LIFE)
         self.removed: list[int] = []
         """Rows that were removed since somebody cleared this list: who keeps notes on rows tears them up."""
+        self.heated: list[int] = []
+        """Rows whose events are evidence again since somebody cleared this list."""
         self.outdated: list[Group] = []
         """Groups of which rows were removed, or behaviours became one: what was noted about their sightings is void."""
         self.group: list[Group | None] = []
@@ -123,6 +125,11 @@ class SightingTable(Columns):
         self.dirty[row] = self.hot[row] = False
         self.drop(row)
         self.removed.append(row)
+
+    def heat(self, row: int) -> None:
+        """Let a sighting's events be evidence again."""
+        self.hot[row] = True
+        self.heated.append(row)
 
     def outdate(self, group: "Group | None") -> None:
         """Declare void what was noted about a group's sightings."""

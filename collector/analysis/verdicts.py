@@ -206,7 +206,7 @@ class Verdicts:
             else:
                 self._judge(group, row, watched, held=True)
         else:
-            self._table.hot[row] = True
+            self._table.heat(row)
 
     def _judge(self, group: Group, row: int, watched: Watched, *, held: bool) -> None:
         if watched.behaviour.base and self._waits_for_its_program(group, row, watched):
@@ -322,7 +322,8 @@ class Verdicts:
                 continue
             self._watched[row] = watched
             self._stand(row, Standing.FLAGGED)
-            self._table.hot[row] = len(watched.evidence) < self.settings.evidence
+            if len(watched.evidence) < self.settings.evidence:
+                self._table.heat(row)
             self._tell(watched, dataclasses.replace(step.finding, severity=severity, score=round(1 - probability, 4)))
         return True
 

