@@ -1,11 +1,13 @@
 """Addresses in their forms: 16 bytes in columns, where IPv4 is IPv4-mapped IPv6, the text that people read, and HOST:PORT."""
 
 import ipaddress
-import socket
 
 __all__ = ["address_text", "is_loopback", "pack_address"]
 
 _IPV4_MAPPED = bytes(10) + b"\xff\xff"
+
+_OCTETS = {str(number): number for number in range(256)}
+"""Most addresses are IPv4, and looking four numbers up takes a quarter of the time of `ipaddress`."""
 
 
 def pack_address(text: str) -> bytes:
@@ -14,11 +16,9 @@ def pack_address(text: str) -> bytes:
     Raises:
         ValueError: it is none.
     """
-    if ":" not in text:
-        try:
-            return _IPV4_MAPPED + socket.inet_pton(socket.AF_INET, text)  # ten times as fast
-        except OSError:
-            pass  # said below, in words
+    octets = [_OCTETS.get(each, -1) for each in text.split(".")]
+    if len(octets) == 4 and min(octets) >= 0:
+        return _IPV4_MAPPED + bytes(octets)
     address = ipaddress.ip_address(text)
     return address.packed if address.version == 6 else _IPV4_MAPPED + address.packed
 
