@@ -1,7 +1,7 @@
 """Learning and detection over recorded events: offline, in event time, deterministic.
 
 Files are merged in time order. Lines may be a few seconds late, as from several nodes: events are sorted within that; what is
-later is still used, where it stands, and counted. Parquet files of the collector's archive are read as well, five times as fast
+later is still used, where it stands, and counted. Parquet files of the collector's archive are read as well, four times as fast
 as lines.
 """
 

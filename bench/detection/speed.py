@@ -86,12 +86,13 @@ def main() -> int:
         }
         seconds = {name: fastest(each, asked.rounds) for name, each in work.items()}
     seconds["analysis, all known"] = min(known(tables) for _ in range(asked.rounds))
-    rows = [[name, f"{len(events) / taken:,.0f}"] for name, taken in sorted(seconds.items())]
+    counted = int(events.counts().sum())
+    rows = [[name, f"{len(events) / taken:,.0f}", f"{counted / taken:,.0f}"] for name, taken in sorted(seconds.items())]
     name = asked.recording.name if asked.recording else f"{asked.size}, seed {asked.seed}"
     text = (
         f"## {name}, {datetime.datetime.now(tz=datetime.UTC).date()}\n\n"
-        f"{len(events):,} rows, {int(events.counts().sum()):,} events, in {len(tables)} tables\n\n"
-        f"{report.table(['section', 'rows/s'], rows)}\n\n"
+        f"{len(events):,} rows, {counted:,} events, in {len(tables)} tables\n\n"
+        f"{report.table(['section', 'rows/s', 'events/s'], rows)}\n\n"
         f"{report.table(['part of the analysis', 'share, profiled'], shares(tables))}\n"
     )
     print(text)
