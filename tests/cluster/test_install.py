@@ -84,7 +84,7 @@ def _execs(release: Release, namespace: str) -> Counter[str]:
     return counts
 
 
-def _until_executed(release: Release, shop: str, expected: int, timeout_s: float = 60) -> Counter[str]:
+def _until_executed(release: Release, shop: str, expected: int, timeout_s: float = 120) -> Counter[str]:
     deadline = time.monotonic() + timeout_s
     counts = _execs(release, shop)
     while counts.total() < expected and time.monotonic() < deadline:
@@ -155,7 +155,7 @@ def _check_all_told(load: Load, note: Callable[[str, object], None]) -> None:
     produced, rate = load.end()
     note("execs_per_second", round(rate))  # what the machine had left for it; it should be a thousand
     print(f"{sum(produced.values())} execs, {rate:.0f} a second")  # noqa: T201 — the same for who runs it by hand
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     told, lost = load.told()
     while _total(told) + lost < sum(produced.values()) and time.monotonic() < deadline:
         time.sleep(1)
