@@ -10,7 +10,7 @@ a benchmark uses; the rest is set or replaced here. Exit code 0: measured; 2: th
 import argparse
 import dataclasses
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -103,7 +103,7 @@ def _set(**changes: Any) -> Detector:  # noqa: ANN401 — fields of Settings, wh
     return lambda tables: peerwatch(tables, dataclasses.replace(Settings(), **changes))
 
 
-def _replaced(where: object, what: str, by: Callable[..., object]) -> Detector:
+def _replaced(where: object, what: str, by: object) -> Detector:
     def judge(tables: Iterable[EventColumns]) -> list[Alert]:
         with mock.patch.object(where, what, by):
             return peerwatch(tables)
@@ -121,6 +121,7 @@ ABLATIONS: Mapping[str, Detector] = {
     "support rule": _replaced(support, "needed", lambda _: 1),
     "hold": _set(hold=0.0),
     "joint evidence": _replaced(decision, "joint", lambda _: 1.0),
+    "own share of what is odd": _replaced(decision, "DISCOVERIES", 10**9),
     "rare looking": _set(limits=dataclasses.replace(decision.DEFAULT_LIMITS, person=0.0)),
     "less for odd with few peers": _set(
         limits=dataclasses.replace(decision.DEFAULT_LIMITS, alone_odd=decision.DEFAULT_LIMITS.alone)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from peerwatch.columns import EventColumns
 
+from collector.analysis import spending
 from collector.analysis.baselines import baseline_of, replica_records, sighting_record, summary
 from collector.analysis.batch import Batch
 from collector.analysis.decay import Calendar
@@ -27,7 +28,7 @@ from collector.records import (
     WorkloadSummary,
 )
 
-__all__ = ["Analysis", "Changes", "Counters", "Settings"]
+__all__ = ["Analysis", "Changes", "Counters", "Settings", "Spending"]
 
 _DEFAULTS = Settings()
 
@@ -40,6 +41,16 @@ class Changes:
     sightings: list[SightingRecord]
     expired: list[ExpiredRecord]
     """Sightings of these that were saved before are void; those above came later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The budget of alerts, and how long it was earned."""
+
+    budget: float
+    """Alerts that may come per replica and day."""
+    replica_days: float
+    """How long all replicas lived that are known one by one."""
 
 
 class Analysis:
@@ -86,6 +97,11 @@ class Analysis:
         due = self._volume.next_due
         if due is not None and due <= max(now, self._verdicts.now):
             self._verdicts.end_window(self._volume, due)
+
+    def spending(self) -> Spending:
+        """Return what the budget is, and how long it was earned."""
+        lived = sum(map(spending.replica_days, self._groups.by_workload().values()))
+        return Spending(self.settings.budget, lived)
 
     def workloads(self) -> list[WorkloadSummary]:
         """Return a summary of each workload, sorted by key."""

@@ -38,5 +38,7 @@ class Finding:
     """When it was usual here last, if it expired and comes back."""
     again: bool = False
     """It was told before, and goes on."""
+    unpaid: bool = False
+    """It is no alert because its workload has told more than its budget (`spending`)."""
     unsure: bool = False
     """Its workload is known for minutes only or has few replicas, and it is not so rare that this does not matter."""

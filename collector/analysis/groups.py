@@ -39,6 +39,8 @@ class Counters:
     folded_replicas: int = 0
     dropped_behaviours: int = 0
     forgotten_workloads: int = 0
+    unpaid_alerts: int = 0
+    """Findings that were noted only, since their workload had more alerts than the budget allows."""
     expired_behaviours: int = 0
     """What was learned and is not done any more; it is kept as history."""
 

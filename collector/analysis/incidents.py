@@ -151,7 +151,7 @@ class IncidentBook:
 
     def join(self, finding: Finding, parent_pid: int) -> OpenIncident:
         """Add a finding to the incident of its cause, opening one where there is none."""
-        incident = self._find(finding, parent_pid)
+        incident = self.find(finding, parent_pid)
         if incident is None:
             incident = self._start(finding)
         incident.add(finding)
@@ -184,7 +184,8 @@ class IncidentBook:
             incident.alert and _shows(incident, finding.group, finding.first_event, finding.behaviour.key) for incident in mates
         )
 
-    def _find(self, finding: Finding, parent_pid: int) -> OpenIncident | None:
+    def find(self, finding: Finding, parent_pid: int) -> OpenIncident | None:
+        """Return the open incident of a finding's cause."""
         alert = finding.severity > Severity.INFO
         together = SPREAD if alert else LONGEST  # a rollout takes minutes to come to the last replica
         place = (finding.group.container, finding.replica.uid)

@@ -31,6 +31,8 @@ def sentence(finding: Finding, replicas: list[ReplicaRef], behaviours: int, alik
     text += f"; {_comparison(finding, alike)}"
     if finding.context.why and finding.severity > Severity.INFO:
         text += f" ({finding.context.why})"
+    if finding.unpaid:
+        text += "; it is a note since this workload has had more alerts than the budget allows"
     return text
 
 

@@ -9,6 +9,7 @@ from collector.analysis.behaviours import restored
 from collector.analysis.groups import Groups
 from collector.analysis.judging import standing_of
 from collector.analysis.sightings import Gone, Group, Replica, Standing
+from collector.analysis.spending import pay
 from collector.analysis.verdicts import Verdicts
 from collector.records import ExpiredRecord, Incident, ReplicaRecord, Severity, SightingRecord, WorkloadKey
 
@@ -51,7 +52,15 @@ def restore(
         known = groups.by_place.get((saved.workload, saved.container))
         if known is not None and saved.pod_uid in known.by_uid:
             _restore_one(groups, verdicts, known, saved, told)
+    _restore_spending(groups, alerts.values())
     groups.table.dirty[:] = False
+
+
+def _restore_spending(groups: Groups, alerts: Iterable[Incident]) -> None:
+    for incident in sorted(alerts, key=lambda each: (each.time, each.id)):
+        payer = groups.by_place.get((incident.workload, incident.replicas[0].container)) if incident.replicas else None
+        if payer is not None:
+            pay(payer, incident.severity, incident.time, budget=groups.settings.budget)
 
 
 def _restore_gone(groups: Groups, saved: ExpiredRecord) -> None:

@@ -11,7 +11,7 @@ __all__ = ["USUAL_BUDGET", "Settings"]
 
 USUAL_BUDGET = 0.1
 """What the limits as they are come to, per replica and day at the pace of real clusters, in generated ones with all kinds of
-normal life (0.14). Quieter clusters stay below it, so that it is a scale and no promise."""
+normal life (0.13). Quieter clusters stay below it; what exceeds it for long is held by `spending`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Settings:
     """How long an incident gathers what belongs to it before it is first said: a command's whole chain in one message. A tenth
     of the second within which an alert should be out."""
     budget: float = USUAL_BUDGET
-    """False alerts that may come, per replica and day: the one thing that most people change. It moves all limits together;
+    """Alerts that may come, per replica and day: the one thing that most people change. It moves all limits together, and a
+    container whose replicas have not earned an alert has none (`spending`);
     0 leaves what is bad on any system, volume and what people decided."""
     limits: Limits = DEFAULT_LIMITS
     """Where the lines of the verdict are drawn with the usual budget."""

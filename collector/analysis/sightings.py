@@ -24,7 +24,7 @@ from collector.detect.forms import ANY, Forms
 from collector.detect.tools import Level
 from collector.records import BehaviourType, WorkloadKey
 
-__all__ = ["ARGUMENTS", "Entry", "Gone", "Group", "Replica", "SightingTable", "Standing"]
+__all__ = ["ARGUMENTS", "MOST_ALERTS", "Entry", "Gone", "Group", "Replica", "SightingTable", "Standing"]
 
 I64 = npt.NDArray[np.int64]
 
@@ -40,6 +40,10 @@ FEW = 12
 MOST_NODES = 64
 MOST_REVISIONS = 16
 """Node names and revisions kept per behaviour: enough to show, whatever the cluster's size."""
+
+MOST_ALERTS = 48.0
+"""Alerts that a group has at the beginning, and at most (`spending`): four times as many as the most attacked one had of a
+recording with 52 attacks in half an hour. Somebody has looked by then."""
 
 
 class Standing(enum.IntEnum):
@@ -286,6 +290,10 @@ class Group:
         self.past_replicas = 0
         self.past_observations = dict.fromkeys(BehaviourType, 0)
         self.past_lives = Lives()
+        self.alerts_left = MOST_ALERTS
+        """What is left of the alerts that it may have (`spending`) …"""
+        self.paid_until = first
+        """… as of this time."""
         self._forms: dict[str, Forms] = {}
         """Per exec the templates of its arguments."""
         self.generalised = 0

@@ -5,7 +5,7 @@ import heapq
 
 from peerwatch.columns import NANOSECONDS, ProcessFlag
 
-from collector.analysis import judging
+from collector.analysis import judging, spending
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.chains import Chains, Step, Watched
 from collector.analysis.errands import Errands
@@ -45,6 +45,7 @@ class Verdicts:
         self.alerts: dict[WorkloadKey, int] = {}
         """Alerts per workload, each incident once."""
         self._table = groups.table
+        self._counters = groups.counters
         self._book = IncidentBook(self.settings.most_open_incidents)
         self._watched: dict[int, Watched] = {}
         self._due: list[tuple[int, int, OpenIncident | Watched]] = []
@@ -152,9 +153,10 @@ class Verdicts:
 
     def deviates(self, deviation: Deviation) -> None:
         """Take a finding about how often something is done."""
-        incident = self._book.join(deviation.finding, 0)
+        finding = self._paid(deviation.finding, 0)
+        incident = self._book.join(finding, 0)
         for evidence in deviation.evidence:
-            incident.add_evidence(deviation.finding.replica.uid, evidence, deviation.finding.behaviour.type)
+            incident.add_evidence(finding.replica.uid, evidence, finding.behaviour.type)
         self._publish_later(incident)
 
     def resume(self, row: int, behaviour: Behaviour, since: int) -> None:
@@ -298,7 +300,17 @@ class Verdicts:
         self._table.hot[row] = False
         self._watched.pop(row, None)
 
+    def _paid(self, finding: Finding, parent_pid: int) -> Finding:
+        """Return a finding as what it may be told: one that opens an alert has its price."""
+        if finding.severity is Severity.INFO or self._book.find(finding, parent_pid) is not None:
+            return finding
+        if spending.pay(finding.group, finding.severity, self.now, budget=self.settings.budget):
+            return finding
+        self._counters.unpaid_alerts += 1
+        return dataclasses.replace(finding, severity=Severity.INFO, unpaid=True)
+
     def _tell(self, watched: Watched, finding: Finding) -> None:
+        finding = self._paid(finding, watched.parent_pid)
         incident = self._book.join(finding, watched.parent_pid)
         watched.finding, watched.incident = finding, incident
         for evidence in watched.evidence:

@@ -41,6 +41,7 @@ def status(
             Cell(f"{answer.alerts} alerts", "bold red" if answer.alerts else ""),
         ]
     )
+    print_line([_budget(answer)])
     for what, counts in (("refused or unusual", answer.refused), ("not judged or forgotten", answer.left_out)):
         if counts:
             print_line([f"{what}: ", ", ".join(f"{name} {counts[name]}" for name in sorted(counts))])
@@ -70,6 +71,12 @@ def status(
         ],
         right=["EVENTS"],
     )
+
+
+def _budget(answer: query_pb2.GetStatusResponse) -> str:
+    days = answer.replica_days
+    spent = f"{answer.alerts / days:.3f}" if days else "-"
+    return f"alerts per replica and day: {spent} in {days:.1f} replica-days, budget {answer.budget:g}"
 
 
 def _canary(agent: query_pb2.GetStatusResponse.Agent, now: int) -> str:

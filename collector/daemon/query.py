@@ -91,6 +91,7 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
         nodes = await self._in(at.worker, context, at.pipeline.nodes)
         workloads = await self._in(at.worker, context, at.pipeline.workloads)
         left_out = await self._in(at.worker, context, at.pipeline.left_out)
+        spending = await self._in(at.worker, context, at.pipeline.spending)
         archived, alerts = await self._in(at.readers, context, lambda: (at.state.archived_bytes(), at.state.alerts()))
         answer = query_pb2.GetStatusResponse(
             version=at.version,
@@ -103,6 +104,8 @@ class QueryService(query_pb2_grpc.QueryServiceServicer):
             refused=at.counters.all(),
             now=timestamp(time.time_ns()),
             left_out=left_out,
+            budget=spending.budget,
+            replica_days=spending.replica_days,
         )
         if (ends := at.authority_ends()) is not None:
             answer.authority_ends.FromDatetime(ends)

@@ -14,7 +14,7 @@ from peerwatch import wire
 from peerwatch.columns import NANOSECONDS, EventColumns, EventKind, ProcessFlag
 from peerwatch.v1 import ingest_pb2
 
-from collector.analysis import Analysis
+from collector.analysis import Analysis, Spending
 from collector.archive.journal import Journal, JournalRecord, ReadReport, Segment, read_segment
 from collector.archive.selection import Selection
 from collector.archive.store import Snapshot
@@ -346,6 +346,10 @@ class Pipeline:
     def workloads(self) -> list[WorkloadSummary]:
         """Return all workloads."""
         return self._analysis.workloads()
+
+    def spending(self) -> Spending:
+        """Return what the budget of alerts is, and how long it was earned."""
+        return self._analysis.spending()
 
     def baseline(self, workload: WorkloadKey, container: str) -> list[BaselineEntry]:
         """Return a workload's behaviours."""

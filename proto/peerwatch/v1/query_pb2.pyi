@@ -223,12 +223,18 @@ class GetStatusResponse(_message.Message):
     NOW_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
     AUTHORITY_ENDS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    REPLICA_DAYS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     events: _builtins.int
     """Of all agents, as `Agent.events`."""
     archived_bytes: _builtins.int
     workloads: _builtins.int
     alerts: _builtins.int
+    budget: _builtins.float
+    """Alerts that may come per replica and day."""
+    replica_days: _builtins.float
+    """How long all replicas lived that are known one by one, in days."""
     @_builtins.property
     def started(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -263,10 +269,12 @@ class GetStatusResponse(_message.Message):
         now: _timestamp_pb2.Timestamp | None = ...,
         left_out: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         authority_ends: _timestamp_pb2.Timestamp | None = ...,
+        budget: _builtins.float = ...,
+        replica_days: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authority_ends", b"authority_ends", "now", b"now", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "archived_bytes", b"archived_bytes", "authority_ends", b"authority_ends", "events", b"events", "left_out", b"left_out", "now", b"now", "refused", b"refused", "started", b"started", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "alerts", b"alerts", "archived_bytes", b"archived_bytes", "authority_ends", b"authority_ends", "budget", b"budget", "events", b"events", "left_out", b"left_out", "now", b"now", "refused", b"refused", "replica_days", b"replica_days", "started", b"started", "version", b"version", "workloads", b"workloads"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
