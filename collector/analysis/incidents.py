@@ -34,7 +34,7 @@ SECOND = 1_000_000_000
 QUIET = 60 * SECOND
 """A replica that gave no new reason for this long has another cause when it does so again."""
 
-SPREAD = 10 * SECOND
+SPREAD = 20 * SECOND
 """The same odd thing on several replicas within this time has one cause: a load balancer spreads requests, a job's clock
 strikes everywhere. Later it is told anew: somebody goes from replica to replica."""
 

@@ -56,11 +56,14 @@ def test_what_a_service_did_itself_is_no_step_of_all_that_it_starts_later(cluste
     assert alerts(analyse(cluster, until=1000)) == []
 
 
-def test_an_exploit_that_a_load_balancer_brings_to_all_replicas_is_one_incident_that_names_all(cluster: Cluster) -> None:
+@pytest.mark.parametrize("apart", [4, 17])
+def test_an_exploit_that_a_load_balancer_brings_to_all_replicas_is_one_incident_that_names_all(
+    cluster: Cluster, apart: int
+) -> None:
     pods = cluster.pods(8)
     cluster.normal(pods, 0, 900)
     for number, pod in enumerate(pods):
-        cluster.exec(700.5 + 4 * number, pod, "/usr/bin/nc", args=("nc", "-e", "/bin/sh"))
+        cluster.exec(700.5 + apart * number, pod, "/usr/bin/nc", args=("nc", "-e", "/bin/sh"))
 
     (alert,) = alerts(analyse(cluster, until=1000))
 
