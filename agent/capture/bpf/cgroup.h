@@ -29,8 +29,12 @@ BPF_PERCPU_ARRAY(cgroup_scratches, struct cgroup_scratch, 1);
 #define CONTAINER_ID_LENGTH 64
 
 /* cgroup ids of different hierarchies may be equal: the hierarchy goes into the highest byte. */
+static __always_inline __u64 key_of(__u64 id, __u64 hierarchy) {
+    return (id & 0x00ffffffffffffffULL) | (hierarchy << 56);
+}
+
 static __always_inline __u64 cgroup_key(void *kernfs_node, __u64 hierarchy) {
-    return (read_u64(kernfs_node, KERNFS_NODE_ID) & 0x00ffffffffffffffULL) | (hierarchy << 56);
+    return key_of(read_u64(kernfs_node, KERNFS_NODE_ID), hierarchy);
 }
 
 #define EACH_BYTE(b) (0x0101010101010101ULL * (b))
@@ -90,6 +94,12 @@ static __always_inline void *task_cgroup_node(void *task, int hierarchy) {
     return read_pointer(cgroup, CGROUP_KN);
 }
 
+/* Whether the cgroup of a task is known. */
+static __always_inline int is_met(void *task, __u64 hierarchy) {
+    __u64 key = cgroup_key(task_cgroup_node(task, hierarchy), hierarchy);
+    return cgroups.lookup(&key) != 0;
+}
+
 /* Keeps a cgroup's names. */
 static __always_inline void describe_cgroup(__u64 key, void *leaf) {
     int zero = 0;
@@ -143,8 +153,9 @@ static __always_inline void describe_cgroups(void *task) {
     }
 }
 
+/* Of the current task. */
 static __always_inline struct cgroup *known_cgroup(void *node, __u64 hierarchy, __u64 *key) {
-    *key = cgroup_key(node, hierarchy);
+    *key = key_of(FIELD_U64(node, KERNFS_NODE_ID), hierarchy);
     return cgroups.lookup(key);
 }
 

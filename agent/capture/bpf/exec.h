@@ -19,15 +19,16 @@ static __always_inline int is_runtime(void *task, void *parent, __u64 hierarchy,
 /* Levels whose names say whether a file or folder was moved. */
 #define NAMED_LEVELS 8
 
-/* Mixes the hashes that the kernel keeps of a path's names; the root is its own parent. */
+/* Mixes the hashes that the kernel keeps of a path's names, up to the root, which is its own parent. */
 static __always_inline __u64 hash_names(void *dentry) {
     __u64 names = 0;
 #pragma unroll
     for (int level = 0; level < NAMED_LEVELS; level++) {
         names = names * 31 + FIELD_U64(dentry, DENTRY_D_NAME_HASH);
-        dentry = FIELD_POINTER(dentry, DENTRY_D_PARENT);
-        if (!dentry)
+        void *parent = FIELD_POINTER(dentry, DENTRY_D_PARENT);
+        if (!parent || parent == dentry)
             break;
+        dentry = parent;
     }
     return names;
 }
@@ -62,7 +63,7 @@ static __always_inline int write_exec_key(struct scratch *scratch, void *task, v
         return 0;
     key->parent_start = process->parent_start;
     key->parent_pid = process->parent_pid;
-    key->parent_exec_id = read_u32(parent, TASK_SELF_EXEC_ID);
+    key->parent_exec_id = FIELD_U32(parent, TASK_SELF_EXEC_ID);
     key->cgroup = process->cgroup;
     key->dentry = (__u64)dentry;
     key->mount = FIELD_U64(file, FILE_F_PATH + PATH_MNT);
@@ -130,18 +131,36 @@ static __always_inline void repeat_exec(struct event *event, struct fold *fold) 
     count_in(fold, event->time, 0);
 }
 
+/* They stand beside each other in struct linux_binprm: one read for both. */
+struct binprm_names {
+    void *filename, *interpreter;
+};
+
+static __always_inline struct binprm_names read_names(void *binary) {
+    struct binprm_names names = {};
+#if BINPRM_INTERP == BINPRM_FILENAME + 8
+    bpf_probe_read_kernel(&names, sizeof(names), binary + BINPRM_FILENAME);
+#else
+    names.filename = read_pointer(binary, BINPRM_FILENAME);
+    names.interpreter = read_pointer(binary, BINPRM_INTERP);
+#endif
+    return names;
+}
+
 int process_exec(struct raw_arguments *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
-    void *parent = read_pointer(task, TASK_REAL_PARENT);
+    void *parent = FIELD_POINTER(task, TASK_REAL_PARENT);
+    if (!parent)
+        return 0;
     __u64 cgroup_id = 0;
     __u32 flags = is_agent(parent) ? FLAG_CANARY : 0;
     struct cgroup *cgroup = 0;
     enum membership membership = task_container(task, flags, &cgroup, &cgroup_id);
     int again = was_begun_again();
     __u64 hierarchy = cgroup_id >> 56;
-    __u64 parent_key = cgroup_key(task_cgroup_node(parent, hierarchy), hierarchy);
-    /* A parent in a cgroup that was never met must not pass for one outside. */
-    if (!again && (membership == UNDESCRIBED || (membership == INSIDE && !cgroups.lookup(&parent_key)))) {
+    /* Most parents are in all the same cgroups. One in a cgroup that was never met must not pass for one outside. */
+    int is_apart = FIELD_POINTER(parent, TASK_CGROUPS) != FIELD_POINTER(task, TASK_CGROUPS);
+    if (!again && (membership == UNDESCRIBED || (membership == INSIDE && is_apart && !is_met(parent, hierarchy)))) {
         begin_again_at(TAIL_EXEC);
         tails.call(ctx, TAIL_CGROUPS);
     }
@@ -149,7 +168,7 @@ int process_exec(struct raw_arguments *ctx) {
         count(COUNTER_READ_FAILED);
     if (membership != INSIDE || !cgroup)
         return 0;
-    if (!flags && cgroup->container && is_runtime(task, parent, hierarchy, cgroup)) {
+    if (!flags && is_apart && cgroup->container && is_runtime(task, parent, hierarchy, cgroup)) {
         count(COUNTER_RUNTIME);
         return 0;
     }
@@ -165,9 +184,9 @@ int process_exec(struct raw_arguments *ctx) {
     identify(&event->process, task, cgroup_id);
     scratch->is_foldable = scratch->script_length = scratch->resume = 0;
     void *binary = (void *)ctx->args[2];
-    void *filename = read_pointer(binary, BINPRM_FILENAME);
-    if (filename != read_pointer(binary, BINPRM_INTERP)) {
-        long length = bpf_probe_read_kernel_str(scratch->script, SCRIPT_BYTES, filename);
+    struct binprm_names names = read_names(binary);
+    if (names.filename != names.interpreter) {
+        long length = bpf_probe_read_kernel_str(scratch->script, SCRIPT_BYTES, names.filename);
         scratch->script_length = length > 0 ? length : 0;
     }
     if (!flags && write_exec_key(scratch, task, parent)) {

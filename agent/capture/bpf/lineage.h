@@ -129,7 +129,7 @@ static __always_inline void describe_process(struct scratch *scratch, void *task
     void *leader = read_pointer(task, TASK_GROUP_LEADER);
     void *mm = read_pointer(task, TASK_MM);
     void *folder = read_pointer(task, TASK_FS) + FS_PWD;
-    process->flags |= stdio_flags(task) | file_flags(read_pointer(read_pointer(mm, MM_EXE_FILE), FILE_F_INODE));
+    process->flags |= stdio_flags(task) | file_flags_of(task);
     scratch->used = scratch->named = 0;
     scratch->stage = STAGE_EXE;
     scratch->top = leader;

@@ -77,9 +77,11 @@ static __always_inline __u32 stdio_flags(void *task) {
     return flags;
 }
 
+/* Of a file that the current process has. */
 static __always_inline __u32 file_flags(void *inode) {
-    __u64 magic = read_u64(read_pointer(inode, INODE_I_SB), SUPER_BLOCK_S_MAGIC);
-    if (!read_u32(inode, INODE_I_NLINK))
+    void *super_block = FIELD_POINTER(inode, INODE_I_SB);
+    __u64 magic = super_block ? FIELD_U64(super_block, SUPER_BLOCK_S_MAGIC) : 0;
+    if (!FIELD_U32(inode, INODE_I_NLINK))
         return FLAG_MEMFD; /* memfd_create(), O_TMPFILE, or removed while open: no file behind it */
 #ifdef OVL_INODE_UPPERDENTRY
     /* struct ovl_inode holds the VFS inode; __upperdentry is set once the file exists in the upper layer. */
@@ -90,23 +92,26 @@ static __always_inline __u32 file_flags(void *inode) {
     return magic == TMPFS_MAGIC ? FLAG_UPPER_LAYER : 0;
 }
 
-/* struct cred: uid, gid, suid, sgid, euid, egid stand in a row. */
-struct ids {
-    __u32 uid, gid, saved_uid, saved_gid, effective_uid, effective_gid;
-};
+static __always_inline __u32 file_flags_of(void *task) {
+    void *mm = FIELD_POINTER(task, TASK_MM);
+    void *file = mm ? FIELD_POINTER(mm, MM_EXE_FILE) : 0;
+    void *inode = file ? FIELD_POINTER(file, FILE_F_INODE) : 0;
+    return inode ? file_flags(inode) : 0;
+}
 
-/* Fills in who the current process is and runs as. */
+/* Fills in who the current process is and runs as. struct cred: uid, gid, suid, sgid, euid, egid stand in a row. */
 static __always_inline void identify(struct process *process, void *task, __u64 cgroup_id) {
-    struct ids ids = {};
-    void *cred = FIELD_POINTER(task, TASK_CRED);
-    bpf_probe_read_kernel(&ids, sizeof(ids), cred + CRED_UID);
-    process->pid = bpf_get_current_pid_tgid() >> 32;
+    process->pid = FIELD_U32(task, TASK_TGID);
     process->cgroup = cgroup_id;
-    process->uid = ids.uid;
-    process->gid = ids.gid;
-    process->effective_uid = ids.effective_uid;
-    process->effective_gid = ids.effective_gid;
-    process->capabilities = read_u64(cred, CRED_CAP_EFFECTIVE);
+    void *cred = FIELD_POINTER(task, TASK_CRED);
+    if (cred) {
+        process->uid = FIELD_U32(cred, CRED_UID);
+        process->gid = FIELD_U32(cred, CRED_UID + 4);
+        process->effective_uid = FIELD_U32(cred, CRED_UID + 16);
+        process->effective_gid = FIELD_U32(cred, CRED_UID + 20);
+        /* In halves, as the kernel had them until 6.3. */
+        process->capabilities = FIELD_U32(cred, CRED_CAP_EFFECTIVE) | (__u64)FIELD_U32(cred, CRED_CAP_EFFECTIVE + 4) << 32;
+    }
     process->exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
     void *leader = FIELD_POINTER(task, TASK_GROUP_LEADER);
     if (leader) {
@@ -121,11 +126,12 @@ static __always_inline void identify(struct process *process, void *task, __u64 
     }
 }
 
-/* Whether a thread group is the agent, which says so (control.h). Its pid alone may be another's by now. */
+/* Whether the thread group of the current task, or of its parent, is the agent, which says so (control.h). Its pid alone may be
+ * another's by now. */
 static __always_inline int is_agent(void *task) {
     __u32 pid = state_of(STATE_CANARY);
-    return pid && read_u32(task, TASK_TGID) == pid &&
-           read_u64(read_pointer(task, TASK_GROUP_LEADER), TASK_START_BOOTTIME) == state_of(STATE_CANARY_START);
+    return pid && FIELD_U32(task, TASK_TGID) == pid &&
+           read_u64(FIELD_POINTER(task, TASK_GROUP_LEADER), TASK_START_BOOTTIME) == state_of(STATE_CANARY_START);
 }
 
 static __always_inline __u16 take(__u32 *room, __u16 length) {
