@@ -92,20 +92,18 @@ static __always_inline void leave_fold(struct repeat *repeat) {
 
 /* Notes that a process is described by a fold, which stays as long; returns whether there was room. */
 static __always_inline int keep_repeat(struct process *own, struct fold *fold) {
-    struct repeat repeat = {
-        .start = own->start,
-        .image = own->image,
-        .fold = fold->id,
-        .place = fold->place,
-        .exec_id = own->exec_id,
-    };
-    if (repeats.insert(&own->pid, &repeat)) { /* it was a repeat of something else before, or there is no room */
-        struct repeat *before = repeats.lookup(&own->pid);
-        if (!before)
-            return 0;
-        leave_fold(before);
-        *before = repeat;
-    }
+    struct repeat *repeat = find_repeat(own->pid);
+    if (repeat) /* it was a repeat of something else before */
+        leave_fold(repeat);
+    else
+        repeat = take_repeat(own->pid);
+    if (!repeat)
+        return 0;
+    repeat->start = own->start;
+    repeat->image = own->image;
+    repeat->fold = fold->id;
+    repeat->place = fold->place;
+    repeat->exec_id = own->exec_id;
     __sync_fetch_and_add(&fold->living, 1);
     return 1;
 }
@@ -217,7 +215,7 @@ int process_exit(struct raw_arguments *ctx) {
     __u64 start = FIELD_U64(leader, TASK_START_BOOTTIME);
     __u64 now = bpf_ktime_get_boot_ns(), begin = now, cgroup_id = 0;
     __u32 exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
-    struct repeat *repeat = repeats.lookup(&pid);
+    struct repeat *repeat = find_repeat(pid);
     scratch->fold = 0;
     if (repeat) {
         leave_fold(repeat);
@@ -226,7 +224,7 @@ int process_exit(struct raw_arguments *ctx) {
             scratch->fold = repeat->fold;
             scratch->place = repeat->place;
         }
-        repeats.delete(&pid);
+        give_repeat_back(repeat);
     }
     if (!scratch->fold) {
         struct image *image = image_of(start, pid, exec_id);

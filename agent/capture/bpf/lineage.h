@@ -21,7 +21,7 @@ static __always_inline struct process *known_process(__u64 start, __u32 pid, __u
         *text = image->text;
         return &image->process;
     }
-    struct repeat *repeat = repeats.lookup(&pid);
+    struct repeat *repeat = find_repeat(pid);
     if (!repeat || repeat->start != start || repeat->exec_id != exec_id)
         return 0;
     struct fold *fold = fold_of(repeat->fold, repeat->place);

@@ -31,16 +31,60 @@ struct image_scratch {
 BPF_TABLE("lru_hash", __u32, struct image, images, IMAGES);
 BPF_PERCPU_ARRAY(image_scratches, struct image_scratch, 1);
 
-/* A process whose exec was counted in a fold: it is described there, as long as the fold has this id. By thread group id; taken
- * out when the process ends. */
+/* A process whose exec was counted in a fold: it is described there, as long as the fold has this id. Taken out when the process
+ * ends. On a cache line of its own. */
 struct repeat {
+    __u64 users; /* whoever makes it one has the place */
     __u64 start;
     __u64 image;
     __u64 fold;
     __u32 place;
+    __u32 pid;
     __u32 exec_id;
+    __u32 unused[5];
 };
-BPF_TABLE("hash", __u32, struct repeat, repeats, REPEATS);
+
+/* A hash table by thread group id, with room for so many of a kind: a third of the price of the kernel's own. A process puts itself
+ * there and takes itself out, so only for a place that nobody has do two compete. */
+BPF_ARRAY(repeats, struct repeat, REPEATS);
+#define REPEAT_WAYS 4
+
+static __always_inline struct repeat *repeat_at(__u32 pid, int way) {
+    __u32 place = (pid & (REPEATS / REPEAT_WAYS - 1)) * REPEAT_WAYS + way;
+    return repeats.lookup(&place);
+}
+
+/* What is noted of a thread group, perhaps of one before that had the same id. */
+static __always_inline struct repeat *find_repeat(__u32 pid) {
+#pragma unroll
+    for (int way = 0; way < REPEAT_WAYS; way++) {
+        struct repeat *repeat = repeat_at(pid, way);
+        if (repeat && repeat->pid == pid)
+            return repeat;
+    }
+    return 0;
+}
+
+/* Returns a place that nobody else has, or 0. */
+static __always_inline struct repeat *take_repeat(__u32 pid) {
+#pragma unroll
+    for (int way = 0; way < REPEAT_WAYS; way++) {
+        struct repeat *repeat = repeat_at(pid, way);
+        if (!repeat || repeat->users)
+            continue;
+        if (fetch_add(&repeat->users, 1) == 0) {
+            repeat->pid = pid;
+            return repeat;
+        }
+        fetch_add(&repeat->users, -1ULL);
+    }
+    return 0;
+}
+
+static __always_inline void give_repeat_back(struct repeat *repeat) {
+    repeat->pid = 0;
+    fetch_add(&repeat->users, -1ULL);
+}
 
 static __always_inline struct image *image_of(__u64 start, __u32 pid, __u32 exec_id) {
     struct image *image = images.lookup(&pid);
