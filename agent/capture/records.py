@@ -79,6 +79,7 @@ class FoldUse(enum.IntEnum):
     FREE = 0
     IN_USE = 1
     RETIRED = 2
+    NEW = 3
 
 
 _SMALL_TEXT = 480

@@ -33,18 +33,69 @@ struct fold {
 #define FOLD_FREE 0
 #define FOLD_IN_USE 1
 #define FOLD_RETIRED 2 /* no longer found, but a probe that found it before may still count */
+#define FOLD_NEW 3     /* not found yet */
 
 BPF_F_TABLE("array", __u32, struct fold, folds, FOLDS, BPF_F_MMAPABLE);
 BPF_QUEUE(free_folds, __u32, FOLDS);
 BPF_TABLE("hash", struct exec_key, __u32, exec_folds, FOLDS);
 BPF_TABLE("hash", struct repeat_key, __u32, repeat_folds, FOLDS);
 
+/* Where the fold of a key was found last, by a few of the key's words. Whether it still is that fold, the fold itself says: to hash
+ * a whole key and to look for it in a table is half of what it costs to count a repeat. */
+BPF_ARRAY(hints, __u32, FOLDS);
+
+/* 2^64 divided by the golden ratio, as in tcp.h. */
+static __always_inline __u64 mix(__u64 mixed, __u64 word) {
+    return (mixed ^ word) * 0x9e3779b97f4a7c15ULL;
+}
+
+static __always_inline __u32 *hint_at(__u64 mixed) {
+    __u32 place = mixed >> 40 & (FOLDS - 1);
+    return hints.lookup(&place);
+}
+
 static __always_inline struct fold *fold_at(__u32 *place) {
     return place ? folds.lookup(place) : 0;
 }
 
-static __always_inline struct fold *known_fold(struct scratch *scratch, int kind) {
-    return kind == KIND_EXEC ? fold_at(exec_folds.lookup(&scratch->key.exec)) : fold_at(repeat_folds.lookup(&scratch->key.repeat));
+/* Returns the fold at a place if it is of this kind and key. One whose key is not in the table yet, or no more, is not it. */
+static __always_inline struct fold *hinted_fold(__u32 *hint, int kind, const void *key, int words) {
+    struct fold *fold = fold_at(hint);
+    if (!fold || fold->in_use != FOLD_IN_USE || fold->first.event.kind != kind)
+        return 0;
+    const __u64 *known = (const __u64 *)&fold->key, *wanted = key;
+    __u64 differs = 0;
+    asm volatile("" ::: "memory"); /* what was written as fields is read as words */
+#pragma unroll
+    for (int i = 0; i < words; i++)
+        differs |= known[i] ^ wanted[i];
+    return differs ? 0 : fold;
+}
+
+static __always_inline struct fold *exec_fold(struct exec_key *key) {
+    const __u64 *args = (const __u64 *)key->args;
+    __u64 mixed = mix(mix(key->parent_start, key->dentry), key->folder);
+    __u32 *hint = hint_at(mix(mix(mixed, args[0] + 3 * args[1]), args[2] + 3 * args[3]));
+    struct fold *fold = hinted_fold(hint, KIND_EXEC, key, sizeof(*key) / 8);
+    if (fold)
+        return fold;
+    fold = fold_at(exec_folds.lookup(key));
+    if (fold && hint)
+        *hint = fold->place;
+    return fold;
+}
+
+static __always_inline struct fold *repeat_fold(struct repeat_key *key) {
+    const __u64 *words = (const __u64 *)key;
+    __u64 mixed = mix(key->owner, words[1]);
+    __u32 *hint = hint_at(mix(mix(mixed, words[3]), words[2] + 3 * words[4] + 5 * words[5]));
+    struct fold *fold = hinted_fold(hint, key->kind, key, sizeof(*key) / 8);
+    if (fold)
+        return fold;
+    fold = fold_at(repeat_folds.lookup(key));
+    if (fold && hint)
+        *hint = fold->place;
+    return fold;
 }
 
 static __always_inline void count_in(struct fold *fold, __u64 now, __u64 lifetime) {
@@ -102,20 +153,21 @@ static __always_inline struct fold *emit_first(struct scratch *scratch, const ch
         bpf_probe_read_kernel(fold->first.text, SMALL_TEXT, text);
         fold->key = scratch->key;
         fold->place = place;
-        fold->in_use = FOLD_IN_USE;
+        fold->in_use = FOLD_NEW;
         int taken = event->kind == KIND_EXEC ? exec_folds.insert(&scratch->key.exec, &place)
                                              : repeat_folds.insert(&scratch->key.repeat, &place);
         if (taken) { /* another CPU was first with the same, or the table is full */
             fold->in_use = FOLD_FREE;
             free_folds.push(&place, 0);
-            fold = known_fold(scratch, event->kind);
+            fold = event->kind == KIND_EXEC ? exec_fold(&scratch->key.exec) : repeat_fold(&scratch->key.repeat);
 #ifdef FOLDING
             if (fold) {
                 count_in(fold, event->time, event->lifetime);
                 return fold;
             }
 #endif
-        }
+        } else
+            fold->in_use = FOLD_IN_USE;
     }
     if (emit_small(event, text))
         return fold;

@@ -148,18 +148,19 @@ static __always_inline struct binprm_names read_names(void *binary) {
 int process_exec(struct raw_arguments *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     void *parent = FIELD_POINTER(task, TASK_REAL_PARENT);
-    if (!parent)
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    if (!parent || !scratch)
         return 0;
     __u64 cgroup_id = 0;
     __u32 flags = is_agent(parent) ? FLAG_CANARY : 0;
     struct cgroup *cgroup = 0;
     enum membership membership = task_container(task, flags, &cgroup, &cgroup_id);
-    int again = was_begun_again();
+    int again = was_begun_again(scratch);
     __u64 hierarchy = cgroup_id >> 56;
     /* Most parents are in all the same cgroups. One in a cgroup that was never met must not pass for one outside. */
     int is_apart = FIELD_POINTER(parent, TASK_CGROUPS) != FIELD_POINTER(task, TASK_CGROUPS);
     if (!again && (membership == UNDESCRIBED || (membership == INSIDE && is_apart && !is_met(parent, hierarchy)))) {
-        begin_again_at(TAIL_EXEC);
+        begin_again_at(scratch, TAIL_EXEC);
         tails.call(ctx, TAIL_CGROUPS);
     }
     if (membership == UNDESCRIBED)
@@ -170,9 +171,6 @@ int process_exec(struct raw_arguments *ctx) {
         count(COUNTER_RUNTIME);
         return 0;
     }
-    struct scratch *scratch = scratch_of(OWN_SCRATCH);
-    if (!scratch)
-        return 0;
     struct event *event = &scratch->event;
     __builtin_memset(event, 0, sizeof(*event));
     event->kind = KIND_EXEC;
@@ -188,7 +186,7 @@ int process_exec(struct raw_arguments *ctx) {
         scratch->script_length = length > 0 ? length : 0;
     }
     if (!flags && write_exec_key(scratch, task, parent)) {
-        struct fold *fold = known_fold(scratch, KIND_EXEC);
+        struct fold *fold = exec_fold(&scratch->key.exec);
         if (fold && keep_repeat(&event->process, fold)) {
             repeat_exec(event, fold);
             return 0;
@@ -255,7 +253,7 @@ int process_exit(struct raw_arguments *ctx) {
         key->kind = KIND_EXIT;
         key->code = event->code;
 #ifdef FOLDING
-        struct fold *fold = known_fold(scratch, KIND_EXIT);
+        struct fold *fold = repeat_fold(&scratch->key.repeat);
         if (fold) {
             count_in(fold, now, event->lifetime);
             return 0;

@@ -23,10 +23,8 @@ BPF_PROG_ARRAY(tails, 8);
 BPF_PROG_ARRAY(syscall_tails, 8);
 
 /* Before a probe knows in which container it is, it has the cgroups described, by tail call, and is begun again at `place`. */
-static __always_inline void begin_again_at(int place) {
-    struct scratch *scratch = scratch_of(OWN_SCRATCH);
-    if (scratch)
-        scratch->resume = place;
+static __always_inline void begin_again_at(struct scratch *scratch, int place) {
+    scratch->resume = place;
 }
 
 /* Read anew each time: held in a register it would double the ways that the verifier follows. */
@@ -35,12 +33,10 @@ static __always_inline int kind_of(struct scratch *scratch) {
 }
 
 /* Returns whether this is begun again: then what is still unknown stays so. */
-static __always_inline int was_begun_again(void) {
-    struct scratch *scratch = scratch_of(OWN_SCRATCH);
-    if (!scratch || !scratch->is_described)
-        return 0;
+static __always_inline int was_begun_again(struct scratch *scratch) {
+    int again = scratch->is_described;
     scratch->is_described = 0;
-    return 1;
+    return again;
 }
 
 /* What an exec added to what its process, or its parent, could do before. */

@@ -106,10 +106,10 @@ int network(struct sys_exit *ctx) {
         return 0;
     __u64 cgroup_id = 0;
     struct cgroup *cgroup = 0;
-    int again = was_begun_again();
+    int again = was_begun_again(scratch);
     enum membership membership = task_container(task, 0, &cgroup, &cgroup_id);
     if (membership == UNDESCRIBED && !again) {
-        begin_again_at(TAIL_NETWORK);
+        begin_again_at(scratch, TAIL_NETWORK);
         syscall_tails.call(ctx, TAIL_CGROUPS);
     }
     if (membership == UNDESCRIBED)

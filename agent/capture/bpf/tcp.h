@@ -166,7 +166,7 @@ static __always_inline void write_event(struct scratch *scratch, struct repeat_k
 /* Counts the event in `scratch` if it is a repeat; returns whether it was. */
 static __always_inline int count_repeat(struct scratch *scratch) {
 #ifdef FOLDING
-    struct fold *fold = scratch->is_foldable ? known_fold(scratch, KIND_CONNECT) : 0;
+    struct fold *fold = scratch->is_foldable ? repeat_fold(&scratch->key.repeat) : 0;
     if (fold) {
         count_in(fold, scratch->event.time, 0);
         return 1;
@@ -183,7 +183,7 @@ static __always_inline int end_attempt(struct scratch *scratch, struct attempt *
     attempt->key.result = result;
 #ifdef FOLDING
     if (!attempt->is_canary) {
-        struct fold *fold = fold_at(repeat_folds.lookup(&attempt->key));
+        struct fold *fold = repeat_fold(&attempt->key);
         if (fold) {
             count_in(fold, attempt->time, 0);
             give_place_back(attempt);
@@ -198,8 +198,10 @@ static __always_inline int end_attempt(struct scratch *scratch, struct attempt *
 
 /* Writes who the current process is. */
 static __always_inline void identify_briefly(struct repeat_key *key, void *task) {
-    key->pid = bpf_get_current_pid_tgid() >> 32;
-    key->uid = bpf_get_current_uid_gid();
+    key->pid = FIELD_U32(task, TASK_TGID);
+    void *cred = FIELD_POINTER(task, TASK_CRED);
+    if (cred)
+        key->uid = FIELD_U32(cred, CRED_UID);
     key->exec_id = FIELD_U32(task, TASK_SELF_EXEC_ID);
     void *leader = FIELD_POINTER(task, TASK_GROUP_LEADER);
     if (leader)
@@ -245,6 +247,9 @@ int state_change(struct raw_arguments *ctx) {
         return end_connect(ctx, sock, new_state);
     if (old_state != TCP_CLOSE || new_state != TCP_SYN_SENT)
         return 0;
+    struct scratch *scratch = scratch_of(OWN_SCRATCH);
+    if (!scratch)
+        return 0;
     struct socket_head head = {};
     struct repeat_key key = {};
     key.kind = KIND_CONNECT;
@@ -255,7 +260,7 @@ int state_change(struct raw_arguments *ctx) {
     void *task = (void *)bpf_get_current_task_btf();
     int is_canary = is_loopback(key.address) && is_agent(task);
     identify_briefly(&key, task);
-    int again = was_begun_again();
+    int again = was_begun_again(scratch);
     /* A process stays in its container: whoever was met before need not be asked again. */
     struct image *image = image_of(key.owner, key.pid, key.exec_id);
     __u64 cgroup_id = image ? image->process.cgroup : 0;
@@ -263,7 +268,7 @@ int state_change(struct raw_arguments *ctx) {
         struct cgroup *cgroup = 0;
         enum membership membership = task_container(task, is_canary, &cgroup, &cgroup_id);
         if (membership == UNDESCRIBED && !again) {
-            begin_again_at(TAIL_STATE);
+            begin_again_at(scratch, TAIL_STATE);
             tails.call(ctx, TAIL_CGROUPS);
         }
         if (membership == UNDESCRIBED)
@@ -272,9 +277,6 @@ int state_change(struct raw_arguments *ctx) {
             return 0;
     }
     if (read_u16(sock, SOCK_PROTOCOL) != IPPROTO_TCP)
-        return 0;
-    struct scratch *scratch = scratch_of(OWN_SCRATCH);
-    if (!scratch)
         return 0;
     __u64 now = bpf_ktime_get_boot_ns();
     struct attempt *before = find_attempt(socket);

@@ -178,10 +178,10 @@ int uring(struct raw_arguments *ctx) {
     void *request = scratch->request;
     __u64 cgroup_id = 0;
     struct cgroup *cgroup = 0;
-    int again = was_begun_again();
+    int again = was_begun_again(scratch);
     enum membership membership = task_container(task, 0, &cgroup, &cgroup_id);
     if (membership == UNDESCRIBED && !again) {
-        begin_again_at(TAIL_URING);
+        begin_again_at(scratch, TAIL_URING);
         tails.call(ctx, TAIL_CGROUPS);
     }
     if (membership == UNDESCRIBED)
