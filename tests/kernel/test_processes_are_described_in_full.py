@@ -63,6 +63,24 @@ os.wait()
     assert seen.args(process) == args
 
 
+def test_a_script_s_long_name_is_cut(capture: Capture, containers: list[Container]) -> None:
+    script = f"/tmp/{'a' * 200}/{'b' * 100}"
+    code = f"""
+import os, subprocess
+os.makedirs(os.path.dirname({script!r}), exist_ok=True)
+open({script!r}, 'w').write('#!/bin/sh' + chr(10))
+os.chmod({script!r}, 0o755)
+subprocess.run([{script!r}])
+"""
+    containers[0].exec(PYTHON, "-c", code)
+
+    seen = capture.until(lambda seen: bool(seen.execs(DASH)))
+
+    (process,) = seen.execs(DASH)
+    assert seen.table.strings[seen.table.processes.script[process]] == script[:255]
+    assert seen.args(process) == ["/bin/sh", script]
+
+
 def test_what_is_no_script_has_none(capture: Capture, containers: list[Container]) -> None:
     containers[0].exec("/bin/sh", "-c", NOTHING)
 

@@ -50,11 +50,23 @@ static __always_inline void begin_file(struct scratch *scratch, void *mm) {
     begin_path(scratch, read_pointer(file, FILE_F_PATH + PATH_DENTRY), read_pointer(file, FILE_F_PATH + PATH_MNT));
 }
 
+/* How the text names an ancestor, before its executable: twelve bytes, so the start is in halves. */
+struct ancestor {
+    __u32 pid;
+    __u32 start, start_high;
+};
+
+static __always_inline struct ancestor ancestor_of(__u32 pid, __u64 start) {
+    struct ancestor ancestor = {pid, start, start >> 32};
+    return ancestor;
+}
+
 /* Takes the lineage from what is known of the parent, if anything is. */
 static __always_inline void find_lineage(struct scratch *scratch, struct cgroup *cgroup) {
     struct process *process = &scratch->event.process;
     void *parent = read_pointer(scratch->parent, TASK_GROUP_LEADER);
     scratch->lineage = 0;
+    scratch->lineage_head = scratch->lineage_exe = scratch->lineage_length = 0;
     if (!is_inside(parent, process->cgroup >> 56, cgroup))
         return;
     char *text = 0;
@@ -65,6 +77,7 @@ static __always_inline void find_lineage(struct scratch *scratch, struct cgroup 
     process->flags |= known->flags & FLAG_INJECTED;
     if (known->flags & FLAG_LINEAGE_CUT)
         return;
+    scratch->lineage_head = sizeof(struct ancestor);
     scratch->lineage_exe = known->exe_length; /* all lengths together are at most SMALL_TEXT */
     scratch->lineage_begin = known->exe_length + known->script_length;
     scratch->lineage_length = known->ancestors_length;
@@ -73,10 +86,10 @@ static __always_inline void find_lineage(struct scratch *scratch, struct cgroup 
 
 static __always_inline void append_lineage(struct scratch *scratch) {
     struct process *process = &scratch->event.process;
-    append(scratch, &process->parent_pid, sizeof(__u32), 7);
-    append(scratch, &process->parent_start, sizeof(__u64), 15);
-    append(scratch, scratch->lineage, scratch->lineage_exe, 511);
-    append(scratch, scratch->lineage + scratch->lineage_begin, scratch->lineage_length, 511);
+    struct ancestor parent = ancestor_of(process->parent_pid, process->parent_start);
+    put(scratch, &parent, scratch->lineage_head, 15);
+    put(scratch, scratch->lineage, scratch->lineage_exe, 511);
+    put(scratch, scratch->lineage + scratch->lineage_begin, scratch->lineage_length, 511);
 }
 
 /* Goes up to the next ancestor in the container, and begins its path; returns false if there is none, or enough are named. The
@@ -88,8 +101,8 @@ static __always_inline int begin_ancestor(struct scratch *scratch, struct cgroup
     __u32 pid = read_u32(leader, TASK_TGID);
     __u64 start = read_u64(leader, TASK_START_BOOTTIME);
     scratch->before = scratch->used;
-    append(scratch, &pid, sizeof(pid), 7);
-    append(scratch, &start, sizeof(start), 15);
+    struct ancestor ancestor = ancestor_of(pid, start);
+    append(scratch, &ancestor, sizeof(ancestor), 15);
     scratch->named += 1;
     scratch->top = leader;
     scratch->parent = read_pointer(leader, TASK_REAL_PARENT);
@@ -152,9 +165,10 @@ static __always_inline void describe_process(struct scratch *scratch, void *task
         }
         if (stage == STAGE_EXE) {
             process->exe_length = length;
-            process->script_length = append(scratch, scratch->script, scratch->script_length, 255);
-            if (scratch->lineage)
-                append_lineage(scratch);
+            /* There is always room for these: they and the path take less than the half of it. */
+            process->script_length = scratch->script_length;
+            put(scratch, scratch->script, scratch->script_length, 511);
+            append_lineage(scratch);
         }
         if (!scratch->lineage && begin_ancestor(scratch, cgroup))
             scratch->stage = STAGE_ANCESTOR;

@@ -74,6 +74,13 @@ static __always_inline int walk_on(struct scratch *scratch) {
     return 0;
 }
 
+/* Appends `length` bytes, at most `most` (2^n - 1), to scratch->text, where there is room for them. */
+static __always_inline void put(struct scratch *scratch, const void *bytes, __u32 length, __u32 most) {
+    __u32 at = scratch->used;
+    bpf_probe_read_kernel(&scratch->text[at & (TEXT_BYTES - 1)], BOUND(length, most), bytes);
+    scratch->used = at + length;
+}
+
 /* Appends `length` bytes, at most `most` (2^n - 1), to scratch->text; returns how many there was room for. */
 static __always_inline __u32 append(struct scratch *scratch, const void *bytes, __u32 length, __u32 most) {
     __u32 at = scratch->used;
@@ -81,8 +88,7 @@ static __always_inline __u32 append(struct scratch *scratch, const void *bytes, 
         count(COUNTER_PATH_TRUNCATED);
         return 0;
     }
-    bpf_probe_read_kernel(&scratch->text[at & (TEXT_BYTES - 1)], BOUND(length, most), bytes);
-    scratch->used = at + length;
+    put(scratch, bytes, length, most);
     return length;
 }
 

@@ -37,6 +37,7 @@ struct scratch {
     volatile __u32 stage;
     volatile __u32 named; /* ancestors */
     volatile __u32 before; /* where the text ended before the ancestor that is being appended */
+    volatile __u32 lineage_head;
     volatile __u32 lineage_exe; /* lengths in what is known of the parent */
     volatile __u32 lineage_begin;
     volatile __u32 lineage_length;
