@@ -2,7 +2,7 @@
 
 import posixpath
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,7 +43,7 @@ def assemble(parts: list[Array], subject_of: Callable[[int], Subject], *, wall: 
     records = _Records([part for part in parts if len(part)])
     # An image is what has the same pid, start and time of exec; the user may change within one, and long texts may be cut. What
     # one repeats, connects above all, has it once.
-    first, process = _distinct(records.numbers("start", _PROCESS_WORDS, np.uint64))
+    first, process = _distinct(records.numbers("start", _PROCESS_WORDS, np.uint64), _IDENTITY)
     subject = _subjects(records["cgroup"][first], builder, subject_of)[process]
     processes = _processes(records, first, builder, start_wall)
     table = builder.build()
@@ -152,6 +152,9 @@ def _subjects(cgroups: Array, builder: ColumnsBuilder, subject_of: Callable[[int
 _PROCESS_WORDS = (EVENT.itemsize - _offset("start")) // 8
 """All that a record says of its process, but for texts, stands at its end: so many numbers of 64 bits."""
 
+_IDENTITY = [(_offset(field) - _offset("start")) // 8 for field in ("start", "image", "pid", "uid")]
+"""Of these numbers, the ones that tell nearly all processes apart: a user may change within an image."""
+
 _LENGTHS = 5
 """Of texts, from `exe_length` on."""
 
@@ -191,11 +194,14 @@ _FACTORS = np.cumprod(np.full(1024, 0x9E3779B97F4A7C15, np.uint64), dtype=np.uin
 (Knuth, The Art of Computer Programming, 6.4). A long text and its lengths take 1,009 words."""
 
 
-def _distinct(rows: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
-    """Return which rows of a matrix are the first of their kind, and for each row of which kind it is."""
-    mixed = rows >> np.uint64(32)
-    mixed ^= rows
-    key = mixed @ _FACTORS[: rows.shape[1]]
+def _distinct(rows: npt.NDArray[np.uint64], telling: Sequence[int] = ()) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.uint32]]:
+    """Return which rows of a matrix are the first of their kind, and for each row of which kind it is.
+
+    `telling` are the columns that usually tell all apart: looked at first, because the others cost as much again each.
+    """
+    mixed = rows[:, telling] if telling else rows
+    mixed = mixed ^ mixed >> np.uint64(32)
+    key = mixed @ _FACTORS[: mixed.shape[1]]
     order = np.argsort(key, kind="stable")
     in_order = key[order]
     begins = np.ones(len(key), bool)
@@ -204,6 +210,8 @@ def _distinct(rows: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.intp], npt.N
     which = np.empty(len(key), np.uint32)
     which[order] = np.cumsum(begins, dtype=np.uint32) - np.uint32(1)
     if len(first) < len(key) and not np.array_equal(rows[first][which], rows):
+        if telling:
+            return _distinct(rows)
         # Two with one key, which 64 bits make a curiosity: all count as different.
         return np.arange(len(key)), np.arange(len(key), dtype=np.uint32)
     return first, which

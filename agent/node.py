@@ -36,8 +36,8 @@ MOST_GATHER_S = 0.1
 FLOOD_PER_S = 4000
 """Records a second that are a flood: a turn of 25 ms would bring a hundred, and cost more by itself than they do."""
 
-WORTH_A_TURN = 2048
-"""Records that a turn may wait for in a flood: a sixth of the ring. Beyond, it costs little beside them."""
+WORTH_A_TURN = 3072
+"""Records that a turn may wait for in a flood: a quarter of the ring. Beyond, it costs little beside them."""
 
 BUSY_S = 0.05
 """How often connects without outcome and events without pod are looked at while there are any."""

@@ -96,7 +96,9 @@ class EventColumns:
             if isinstance(part, Losses):
                 counts[self.kind == kind] = 0
             elif not isinstance(part, Listens):
-                counts[self.kind == kind] = np.maximum(part.count, 1)  # who writes 0 has seen one: a row stands for something
+                # Who writes 0 has seen one: a row stands for something. A table of one kind needs no places.
+                rows = slice(None) if len(part) == len(self) else self.kind == kind
+                counts[rows] = np.maximum(part.count, np.uint32(1))
         return counts
 
     def flagged(self, flag: ProcessFlag) -> npt.NDArray[np.bool_]:
