@@ -47,7 +47,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "FILE_PRIVATE_DATA": ("file.private_data",),
     "PATH_DENTRY": ("path.dentry",),
     "PATH_MNT": ("path.mnt",),
-    "DENTRY_D_NAME_HASH": ("dentry.d_name.hash_len",),
+    "DENTRY_D_NAME_HASH": ("dentry.d_name.hash",),
     "DENTRY_D_NAME_LEN": ("dentry.d_name.len",),
     "DENTRY_D_NAME_NAME": ("dentry.d_name.name",),
     "DENTRY_D_PARENT": ("dentry.d_parent",),
@@ -83,7 +83,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "SOCK_V6_RCV_SADDR": ("sock.__sk_common.skc_v6_rcv_saddr",),
 }
 
-# Only with overlayfs in the kernel itself; without, UPPER_LAYER is not told for it.
+# Only with overlayfs in the kernel itself or loaded; without, UPPER_LAYER is not told for it.
 OVERLAY = {"OVL_INODE_UPPERDENTRY": "ovl_inode.__upperdentry", "OVL_INODE_VFS_INODE": "ovl_inode.vfs_inode"}
 
 # Only where io_uring is as it is since 6.16 or so: what goes through it and no other tracepoint tells.
@@ -140,7 +140,7 @@ def offset_macros(btf: Btf, machine: str) -> dict[str, int]:
                     raise
     macros["UPID_SIZE"] = btf.size("upid")
     macros |= _system_calls(btf, machine)
-    with contextlib.suppress(BtfError):  # overlayfs is a module or missing
+    with contextlib.suppress(BtfError):  # overlayfs is not loaded, or missing
         macros.update({macro: btf.offset(member) for macro, member in OVERLAY.items()})
     with contextlib.suppress(BtfError):
         if all(btf.arguments(f"btf_trace_{name}") == number for name, number in URING_TRACEPOINTS.items()):

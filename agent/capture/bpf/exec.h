@@ -19,12 +19,13 @@ static __always_inline int is_runtime(void *task, void *parent, __u64 hierarchy,
 /* Levels whose names say whether a file or folder was moved. */
 #define NAMED_LEVELS 8
 
-/* Mixes the hashes that the kernel keeps of a path's names, up to the root, which is its own parent. */
+/* Mixes the hashes and lengths that the kernel keeps of a path's names, up to the root, which is its own parent. Two reads: the
+ * verifier of older kernels (met in 6.1) sees no member of eight bytes there. */
 static __always_inline __u64 hash_names(void *dentry) {
     __u64 names = 0;
 #pragma unroll
     for (int level = 0; level < NAMED_LEVELS; level++) {
-        names = names * 31 + FIELD_U64(dentry, DENTRY_D_NAME_HASH);
+        names = names * 31 + (FIELD_U32(dentry, DENTRY_D_NAME_HASH) | (__u64)FIELD_U32(dentry, DENTRY_D_NAME_LEN) << 32);
         void *parent = FIELD_POINTER(dentry, DENTRY_D_PARENT);
         if (!parent || parent == dentry)
             break;
