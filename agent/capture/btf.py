@@ -1,16 +1,21 @@
 """Offsets of kernel struct members, read from the running kernel's own BTF: no kernel headers, no guesses by version.
 
-The format is `struct btf_header` and `struct btf_type` of `include/uapi/linux/btf.h`.
+The format is `struct btf_header` and `struct btf_type` of `include/uapi/linux/btf.h`. A module's types continue the kernel's:
+their numbers and the places of their strings go on where those end (951bb64621b8, 5.11).
 """
 
+import contextlib
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["VMLINUX", "Btf", "BtfError"]
+__all__ = ["VMLINUX", "Btf", "BtfError", "read_types"]
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_MODULE = "overlay"
+"""The module whose types are read, too, if they are beside the kernel's: most distributions build it as one."""
 
 _MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBIIIII")
@@ -41,26 +46,44 @@ class _Type(NamedTuple):
     at: int  # of what follows struct btf_type
 
 
+def read_types(path: Path = VMLINUX) -> list[bytes]:
+    """Return the types of a kernel, and those of the module that lie beside them, as they are.
+
+    Raises:
+        OSError: there is no BTF (kernel built without CONFIG_DEBUG_INFO_BTF) or it may not be read.
+    """
+    files = [path.read_bytes()]
+    with contextlib.suppress(OSError):  # built in, not loaded, or a kernel before 5.11
+        files.append(path.with_name(_MODULE).read_bytes())
+    return files
+
+
 class Btf:
     """The types of one kernel.
 
     Raises:
-        OSError: there is no BTF (kernel built without CONFIG_DEBUG_INFO_BTF) or it may not be read.
-        BtfError: the file is not BTF.
+        OSError: as `read_types`.
+        BtfError: a file is not BTF.
     """
 
     def __init__(self, path: Path = VMLINUX) -> None:
-        self._data = path.read_bytes()
+        self._data = self._strings = b""
+        self._types: list[tuple[int, int]] = [(0, 0)]  # info word, position; type 0 is void
+        self._names: dict[tuple[int, int], int] = {}  # (kind, name offset) → id
+        for content in read_types(path):
+            self._add(content, path)
+
+    def _add(self, content: bytes, path: Path) -> None:
         try:
-            magic, _, _, header, types, types_length, strings, strings_length = _HEADER.unpack_from(self._data)
+            magic, _, _, header, types, types_length, strings, strings_length = _HEADER.unpack_from(content)
         except struct.error:
             raise BtfError(f"{path} is too short to be BTF") from None
         if magic != _MAGIC:
             raise BtfError(f"{path} is no BTF of this machine's byte order")
-        self._strings = memoryview(self._data)[header + strings : header + strings + strings_length]
-        self._types: list[tuple[int, int]] = [(0, 0)]  # info word, position; type 0 is void
-        self._names: dict[tuple[int, int], int] = {}  # (kind, name offset) → id
-        self._read(header + types, header + types + types_length)
+        begin = len(self._data)
+        self._data += content
+        self._strings += content[header + strings : header + strings + strings_length]
+        self._read(begin + header + types, begin + header + types + types_length)
 
     def _read(self, at: int, end: int) -> None:
         # 130,000 types in one pass: only what lookups need is kept.
@@ -79,18 +102,18 @@ class Btf:
         return _Type(info >> 24 & 0x1F, info & 0xFFFF, bool(info >> 31), _TYPE.unpack_from(self._data, at)[2], at + 12)
 
     def _string(self, offset: int) -> str:
-        raw = bytes(self._strings[offset : offset + 256])
+        raw = self._strings[offset : offset + 256]
         return raw[: raw.index(0)].decode()
 
     def _find(self, name: str, kinds: Sequence[int]) -> _Type:
         encoded = b"\0" + name.encode() + b"\0"
-        at = bytes(self._strings).find(encoded)
+        at = self._strings.find(encoded)
         while at >= 0:
             for kind in kinds:
                 index = self._names.get((kind, at + 1))
                 if index is not None:
                     return self._type(index)
-            at = bytes(self._strings).find(encoded, at + 1)
+            at = self._strings.find(encoded, at + 1)
         raise BtfError(f"this kernel has no type {name}")
 
     def _resolve(self, index: int) -> _Type:

@@ -21,7 +21,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from agent.capture.btf import VMLINUX, Btf, BtfError
+from agent.capture.btf import VMLINUX, Btf, BtfError, read_types
 from agent.capture.compiled import Compiled, Program, Reference, keep, kept
 from agent.capture.libbpf import create_map, load_program, map_of, pin, store
 from agent.capture.offsets import offset_macros
@@ -29,7 +29,7 @@ from agent.capture.pins import ANCHOR_PROGRAMS, MAPS, PROGRAMS, SYSCALL_PROGRAMS
 from agent.capture.sizes import SIZES
 from agent.errors import UnsupportedError
 
-__all__ = ["load"]
+__all__ = ["load", "prepare"]
 
 _INCLUDE = re.compile(r'#include "([a-z]+\.h)"')
 
@@ -62,28 +62,39 @@ def load(folder: Path, macros: Sequence[str]) -> None:
     Raises:
         UnsupportedError: this kernel, or what this process may do, does not allow it; the text says what is missing.
     """
-    key = _key(macros)
+    key = _key(macros, VMLINUX, platform.machine())
     found = kept(key)
     if found is not None:
         with contextlib.suppress(UnsupportedError):  # whatever it is: if compiling does not help, that says the same
             _load_and_pin(found, folder)
             return
-    compiled = _compile(macros)
+    compiled = _compile(macros, VMLINUX, platform.machine())
     _load_and_pin(compiled, folder)
     keep(key, compiled)
 
 
-def _key(macros: Sequence[str]) -> str:
+def prepare(macros: Sequence[str], *, types: Path, machine: str) -> None:
+    """Compile for another kernel and keep it: one with these types (BTF) on a `machine` as `platform.machine()` says it there.
+
+    Raises:
+        UnsupportedError: that kernel cannot be captured, or nothing can be compiled here.
+    """
+    key = _key(macros, types, machine)
+    if kept(key) is None:
+        keep(key, _compile(macros, types, machine))
+
+
+def _key(macros: Sequence[str], types: Path, machine: str) -> str:
     """Name what is compiled by all that it is made from: our own sources, the kernel's types, the machine, the mode.
 
     The sources are those of this module and its neighbours, too: they choose the offsets, the sizes and what is changed.
     """
     try:
-        types = VMLINUX.read_bytes()
+        contents = read_types(types)
     except OSError as error:
         raise UnsupportedError(f"this kernel has no readable BTF ({error}): peerwatch needs CONFIG_DEBUG_INFO_BTF=y") from None
     sources = [(name, _digest(content)) for name, content in _sources(resources.files("agent.capture"))]
-    return _digest(repr((sources, _digest(types), platform.machine(), sorted(macros))).encode())
+    return _digest(repr((sources, [_digest(each) for each in contents], machine, sorted(macros))).encode())
 
 
 def _digest(content: bytes) -> str:
@@ -98,7 +109,7 @@ def _sources(folder: Traversable) -> Iterator[tuple[str, bytes]]:
             yield entry.name, entry.read_bytes()
 
 
-def _compile(macros: Sequence[str]) -> Compiled:
+def _compile(macros: Sequence[str], types: Path, machine: str) -> Compiled:
     with resources.as_file(resources.files("agent.capture") / "bpf") as sources:
         # bcc looks for the kernel's headers in this folder. Ours are a shim: structs are read by offset, not by header.
         os.environ["BCC_KERNEL_SOURCE"] = str(sources)
@@ -112,7 +123,7 @@ def _compile(macros: Sequence[str]) -> Compiled:
             raise UnsupportedError(
                 "the module bcc is not the BPF Compiler Collection: remove PyPI's bcc, install python3-bpfcc"
             )
-        flags = [f"-D{macro}={value}" for macro, value in _macros().items()] + [f"-D{macro}" for macro in macros]
+        flags = [f"-D{macro}={value}" for macro, value in _macros(types, machine).items()] + [f"-D{macro}" for macro in macros]
         try:
             module = BPF(text=amalgamate(sources / "probes.c"), cflags=[*flags, "-Wno-macro-redefined"])
             compiled = _take(module)
@@ -139,9 +150,9 @@ def amalgamate(source: Path, seen: set[Path] | None = None) -> str:
     return "\n".join(text) + "\n"
 
 
-def _macros() -> dict[str, int]:
+def _macros(types: Path, machine: str) -> dict[str, int]:
     try:
-        return offset_macros(Btf(), platform.machine()) | SIZES.macros()
+        return offset_macros(Btf(types), machine) | SIZES.macros()
     except BtfError as error:
         raise UnsupportedError(f"this kernel cannot be captured: {error}") from None
 
