@@ -1,6 +1,6 @@
 # One command each; continuous integration calls the same ones. The work is done by the scripts that are named here.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-detection proto lock chart images clean cluster cluster-down
+.PHONY: help setup demo test check kernels bench bench-detection proto lock chart images clean cluster cluster-down
 
 BIN := .venv/bin
 # More arguments for the command behind a target: make test ARGS="-k wire", make demo ARGS=--keep
@@ -30,6 +30,9 @@ test: setup ## all tests; what is missing for some is said where they are skippe
 	@PYTHONPATH=tests $(BIN)/python -m cluster build
 	@PYTHONPATH=tests $(BIN)/python -m helm version --short >/dev/null || true
 	@$(BIN)/pytest -n auto $(ARGS)
+
+kernels: setup ## boot other kernels in QEMU and run tests of the probes there; ARGS="6.1 newest" names some. 1 GB the first time
+	@PYTHONPATH=tests $(BIN)/python -m machines $(ARGS)
 
 # Parts, so that `make -k check` names all that is wrong and not only the first.
 CHECKS := check-lint check-format check-types check-imports check-proto check-generated check-locks check-chart
