@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import itertools
 import os
+import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kernel)
 
 
+def _end(pid: int) -> None:
+    """Kill a process of others and wait for its end: before it, its locks are held."""
+    process = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+        select.select([process], [], [], 30)
+    finally:
+        os.close(process)
+
+
 def _sweep_agents() -> None:
     """End agents whose pytest was killed, and take their probes away."""
     for folder in PINS.parent.glob("peerwatch-cluster-*"):
@@ -47,7 +58,7 @@ def _sweep_agents() -> None:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):  # it has ended meanwhile
                 if str(folder).encode() in (process / "cmdline").read_bytes():
-                    os.kill(int(process.name), signal.SIGKILL)
+                    _end(int(process.name))
         uninstall(folder)
 
 
