@@ -254,4 +254,4 @@ def test_another_node_that_speaks_of_this_one_s_pods_is_refused(viewed: Viewed) 
     liar.store(1, builder.build())
 
     assert viewed.collector.status().refused["foreign_pod"] == 1
-    assert {each.node for each in viewed.collector.events(CLUSTER)} == {NODE}
+    assert {each.node for each in viewed.collector.events(CLUSTER)} <= {NODE}  # none yet, if this test is the first
