@@ -171,6 +171,8 @@ class Delivered:
 
     def __init__(self, events: Iterator[event_pb2.Event], container: str) -> None:
         self.events: Counter[Any] = Counter()
+        self.kinds: Counter[tuple[str | None, str]] = Counter()
+        """What this container did, by kind and executable."""
         self.lost: Counter[str] = Counter()
         self.total = self.others = 0
         """Events of this container, those of other programs among them; of other containers on this host."""
@@ -184,6 +186,7 @@ class Delivered:
             count = getattr(getattr(event, kind), "count", 1) if kind else 0
             if event.container.id == container:
                 self.total += count
+                self.kinds[kind, event.process.exe] += count
                 self._add(kind, event)
             else:
                 self.others += count
