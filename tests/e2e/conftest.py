@@ -1,4 +1,4 @@
-"""One node for tests of capture as a whole: real containers, a real collector, and probes that are loaded once."""
+"""One node for tests of capture as a whole: real containers, a real collector, and probes that are loaded once a file."""
 
 import os
 from collections.abc import Iterator
@@ -32,9 +32,12 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
         yield collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pins(world: World) -> Iterator[Path]:  # noqa: ARG001 — says why there can be none
-    """Probes that are attached: an agent that takes them over starts in half a second."""
+    """Probes that are attached: an agent that takes them over starts in half a second.
+
+    Attached for longer, they would fill their rings with what other files' tests do, and have no room for the first of these.
+    """
     try:
         with Probes(PINS):
             pass
