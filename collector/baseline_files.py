@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerwatch.jsonlines import format_time, parse_time
+from peerwatch.times import format_time, parse_time
 
 from collector.errors import InputError
 from collector.records import BaselineEntry, BehaviourState, BehaviourType, Lock, WorkloadKey

@@ -1,11 +1,14 @@
 """`peerwatch`: the collector and everything that people ask it. Commands are in `collector.commands`.
 
+Only the command that is called is imported: what all of them need takes longer to load than most have to do.
+
 Exit codes: 0 done; 1 it ran and the answer is no; 2 the call or its input is wrong; 3 the environment cannot do it. 2 and 3
 come with one line on standard error that says what and what to do.
 """
 
 import os
 import sys
+from importlib import import_module
 from typing import Annotated, Any
 
 # Before gRPC is loaded: its own log would stand between a person and the one line that says what to do.
@@ -15,14 +18,7 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
-from collector.commands.alerts import alerts
-from collector.commands.backtest import backtest
-from collector.commands.baseline import baseline_app
-from collector.commands.daemon import collector
-from collector.commands.replay import replay
-from collector.commands.status import status
 from collector.commands.terminal import escape
-from collector.commands.workloads import workloads
 from collector.errors import PeerwatchError
 
 __all__ = ["main"]
@@ -50,21 +46,28 @@ class _Commands(TyperGroup):
         return result
 
 
-app = typer.Typer(
-    name="peerwatch",
-    cls=_Commands,
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: the same on a terminal and in a pipe
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-)
-app.command()(collector)
-app.command()(status)
-app.command()(workloads)
-app.add_typer(baseline_app)
-app.command()(alerts)
-app.command()(replay)
-app.command()(backtest)
+COMMANDS = ("collector", "status", "workloads", "alerts", "replay", "backtest", "baseline")
+"""In the order of the help. Each is a module of its name with what is called like it, a function or a group of commands."""
+
+
+def _app(first: str) -> typer.Typer:
+    """Return the command line for arguments that begin like this: with one command if that is clear, else with all."""
+    app = typer.Typer(
+        name="peerwatch",
+        cls=_Commands,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # plain help: the same on a terminal and in a pipe
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    )
+    app.callback()(peerwatch)
+    for name in [first] if first in COMMANDS else COMMANDS:
+        command = getattr(import_module(f"collector.commands.{name}"), name)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command)
+        else:
+            app.command()(command)
+    return app
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 — Typer's callback
@@ -75,7 +78,6 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 — Typer's callback
         raise typer.Exit
 
 
-@app.callback()
 def peerwatch(
     *,
     version: Annotated[
@@ -113,7 +115,7 @@ def run() -> int:
     if sys.stdout is None:
         return _fail("standard output is closed; send it somewhere, /dev/null if it is not wanted", USAGE)
     try:
-        result = app(prog_name="peerwatch", standalone_mode=False)
+        result = _app(sys.argv[1] if len(sys.argv) > 1 else "")(prog_name="peerwatch", standalone_mode=False)
     except _CLICK_ERROR as error:
         return _usage(error)
     except PeerwatchError as error:

@@ -3,7 +3,7 @@
 from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from peerwatch.columns import NANOSECONDS
+from peerwatch.times import NANOSECONDS
 from peerwatch.v1 import event_pb2, incident_pb2, query_pb2
 
 from collector.approvals import approval

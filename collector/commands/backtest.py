@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from peerwatch.columns import NANOSECONDS
+from peerwatch.times import NANOSECONDS
 
 from collector import settings_files
 from collector.backtest import run
 from collector.commands.alerts import print_incident_json, print_incidents
+from collector.commands.budget import BudgetOption
 from collector.commands.comparison import Difference, compare
-from collector.commands.options import BudgetOption, ListOutput
+from collector.commands.options import ListOutput
 from collector.commands.show import clock, deeds, others, replica_names, severity, workload_name
 from collector.commands.terminal import Cell, Progress, json_line, print_line, print_table
 from collector.errors import InputError

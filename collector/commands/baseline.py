@@ -6,8 +6,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from peerwatch.columns import NANOSECONDS
-from peerwatch.jsonlines import format_time
+from peerwatch.times import NANOSECONDS, format_time
 
 from collector import baseline_files
 from collector.commands import baseline_changes, baseline_compare
@@ -28,7 +27,7 @@ from collector.commands.terminal import Cell, as_json, json_line, print_line, pr
 from collector.messages import baseline_to_proto, completeness_to_proto
 from collector.records import Action, BaselineEntry, BehaviourState, Change, Completeness
 
-__all__ = ["baseline_app", "in_words"]
+__all__ = ["baseline", "in_words"]
 
 DAY = 86_400 * NANOSECONDS
 HOUR = 3_600 * NANOSECONDS
@@ -42,7 +41,7 @@ _STYLE = {
     BehaviourState.EXPIRED: "red",
 }
 
-baseline_app = typer.Typer(name="baseline", no_args_is_help=True, rich_markup_mode=None)
+baseline = typer.Typer(name="baseline", no_args_is_help=True, rich_markup_mode=None)
 
 
 class ShowOutput(enum.StrEnum):
@@ -53,8 +52,8 @@ class ShowOutput(enum.StrEnum):
     YAML = "yaml"
 
 
-@baseline_app.callback()
-def baseline() -> None:
+@baseline.callback()
+def _baseline() -> None:
     """Look at what a workload does, and decide what of it is normal.
 
     \b
@@ -68,7 +67,7 @@ def baseline() -> None:
     """  # noqa: D301 — \b is Typer's mark for lines to keep
 
 
-@baseline_app.command("show")
+@baseline.command("show")
 def show(
     workload: WorkloadArgument,
     container: ContainerOption = "",
@@ -102,7 +101,7 @@ def show(
         _print_baseline(shown, container)
 
 
-@baseline_app.command("log")
+@baseline.command("log")
 def log(
     workload: WorkloadArgument,
     cluster: ClusterOption = "",
@@ -140,7 +139,7 @@ def log(
 
 
 for _name, _function in (baseline_changes.COMMANDS | baseline_compare.COMMANDS).items():
-    baseline_app.command(_name)(_function)
+    baseline.command(_name)(_function)
 
 
 def _print_baseline(shown: Baseline, container: str) -> None:

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from collector.analysis.behaviour_keys import merged
 from collector.baseline_files import FILE_MAX, BaselineFile, FileEntry, from_baseline, parse, to_yaml
 from collector.commands.baseline_client import Baseline, asking_baselines
 from collector.commands.client import DEFAULT_SERVER, Server
@@ -236,6 +235,8 @@ def _change(
 
 
 def _name(entry: BaselineEntry | FileEntry) -> _Name:
+    from collector.analysis.behaviour_keys import merged  # noqa: PLC0415 — 70 ms that only a comparison takes
+
     return entry.container, int(entry.type), merged(entry.key)
 
 

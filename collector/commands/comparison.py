@@ -7,7 +7,7 @@ after equal ids is paired by cause: the same replica, the same behaviour, minute
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from peerwatch.columns import NANOSECONDS
+from peerwatch.times import NANOSECONDS
 
 from collector.records import Incident, Severity, WorkloadKey
 

@@ -7,17 +7,14 @@ import time
 from typing import Annotated
 
 import typer
-from peerwatch.columns import NANOSECONDS
-from peerwatch.jsonlines import parse_time
+from peerwatch.times import NANOSECONDS, parse_time
 
-from collector.analysis.settings import USUAL_BUDGET
 from collector.commands.client import DEFAULT_SERVER
 from collector.errors import InputError
 from collector.records import Severity
 
 __all__ = [
     "AuthorOption",
-    "BudgetOption",
     "CaOption",
     "ClusterOption",
     "ContainerOption",
@@ -99,17 +96,6 @@ ReasonOption = Annotated[
 AuthorOption = Annotated[
     str,
     typer.Option("--author", envvar="PEERWATCH_AUTHOR", metavar="NAME", help="Who decides.", show_default="your login name"),
-]
-
-BudgetOption = Annotated[
-    float | None,
-    typer.Option(
-        "--budget",
-        min=0,
-        metavar="ALERTS",
-        help="False alerts that may come per replica and day; less is quieter and finds less. Goes before --config.",
-        show_default=f"{USUAL_BUDGET}",
-    ),
 ]
 
 _AGO = re.compile(r"(\d{1,9})([smhd])", re.ASCII)

@@ -3,8 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from peerwatch.columns import NANOSECONDS
-from peerwatch.jsonlines import format_time
+from peerwatch.times import NANOSECONDS, format_time
 
 from collector.commands.terminal import Cell
 from collector.records import BehaviourEvidence, BehaviourType, Incident, Severity, WorkloadKey

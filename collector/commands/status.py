@@ -1,6 +1,6 @@
 """`peerwatch status`: how the collector and its agents are."""
 
-from peerwatch.columns import NANOSECONDS
+from peerwatch.times import NANOSECONDS
 from peerwatch.v1 import query_pb2
 
 from collector.commands.client import DEFAULT_SERVER, TIMEOUT_S, Server, asking

@@ -1,8 +1,8 @@
 """What happened, one line an event: time, replica, deed."""
 
 from peerwatch.columns import EventKind
-from peerwatch.jsonlines import format_time
 from peerwatch.subjects import Subject
+from peerwatch.times import format_time
 
 from collector.commands.rows import EventRow
 from collector.commands.show import command, times

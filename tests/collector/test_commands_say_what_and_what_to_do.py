@@ -14,7 +14,7 @@ from collector_harness import PROGRAM, SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
 from peerwatch.columns import ColumnsBuilder, ProcessFlag
 
-from collector.commands.baseline import baseline_app, in_words
+from collector.commands.baseline import baseline, in_words
 from collector.records import Completeness
 
 NOBODY = "127.0.0.1:1"
@@ -116,7 +116,7 @@ def test_help_teaches_by_examples(peerwatch: Command) -> None:
 
 
 def test_every_command_about_baselines_teaches_by_examples() -> None:
-    shown = {each.name: each.callback.__doc__ for each in baseline_app.registered_commands}
+    shown = {each.name: each.callback.__doc__ for each in baseline.registered_commands}
     assert {"show", "diff", "lock", "unlock", "approve", "reject", "export", "import", "log", "reset"} == set(shown)
     assert [name for name, text in shown.items() if f"peerwatch baseline {name} " not in text.partition("Examples:")[2]] == []
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peerwatch.subjects import NO_WORKLOAD, Workload
+from peerwatch.times import NANOSECONDS
 
 __all__ = [
     "ARGS_TRUNCATED",
@@ -29,8 +30,6 @@ U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
-
-NANOSECONDS = 1_000_000_000
 
 ARGS_TRUNCATED = np.uint32(1 << 31)
 """Bit of `Processes.flags`: the argument list was longer than what a record carries."""

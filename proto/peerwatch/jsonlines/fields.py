@@ -3,7 +3,7 @@
 import enum
 from typing import Any
 
-from peerwatch.jsonlines.times import MOST_NS, parse_duration
+from peerwatch.times import MOST_NS, parse_duration
 
 __all__ = ["WrongError", "duration", "integer", "items", "mapping", "number_of", "pairs", "text", "texts"]
 

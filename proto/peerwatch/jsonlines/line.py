@@ -31,7 +31,7 @@ from peerwatch.jsonlines.patterns import (
     process_accidents,
     process_pattern,
 )
-from peerwatch.jsonlines.times import parse_duration
+from peerwatch.times import parse_duration
 
 if TYPE_CHECKING:
     from peerwatch.subjects import Subject

@@ -4,7 +4,7 @@ from typing import Any
 
 from peerwatch.columns import NANOSECONDS
 from peerwatch.jsonlines.fields import WrongError
-from peerwatch.jsonlines.times import MOST_NS, parse_time
+from peerwatch.times import MOST_NS, parse_time
 
 __all__ = ["Moments"]
 

@@ -21,8 +21,8 @@ from peerwatch.columns import (
     Protocol,
     columns_of,
 )
-from peerwatch.jsonlines.times import format_duration, format_time
 from peerwatch.subjects import Subject, Workload
+from peerwatch.times import format_duration, format_time
 
 __all__ = ["write"]
 

@@ -7,7 +7,7 @@ Nothing in them is trusted to have the right type or a sensible size.
 from collections.abc import Mapping
 from functools import lru_cache
 
-from peerwatch.jsonlines import parse_time
+from peerwatch.times import parse_time
 
 __all__ = ["MAX_ITEMS", "MAX_VALUE", "MalformedError", "items_of", "name_of", "object_of", "pairs_of", "text_of", "time_of"]
 

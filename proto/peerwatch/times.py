@@ -1,19 +1,22 @@
-"""Times and durations as proto3 JSON writes them, and nanoseconds."""
+"""Times and durations as proto3 JSON writes them, and nanoseconds. Imports next to nothing: every command needs it."""
 
 import datetime
 import functools
 import re
 
-import numpy as np
+__all__ = ["MOST_NS", "NANOSECONDS", "format_duration", "format_time", "parse_duration", "parse_time"]
 
-from peerwatch.columns import NANOSECONDS
-
-__all__ = ["MOST_NS", "format_duration", "format_time", "parse_duration", "parse_time"]
+NANOSECONDS = 1_000_000_000
+"""In a second."""
 
 MOST_NS = 2**63 - 1
 """Times are 64-bit nanoseconds since 1970, from 1677 to 2262; durations are bound by the same number."""
 
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+"""The first second of the year 1 and the last of 9999."""
+
 _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 
 
@@ -30,7 +33,7 @@ def parse_time(text: str) -> int:
         whole = datetime.datetime.fromisoformat(match[1].upper()).replace(tzinfo=datetime.UTC)
     except ValueError:  # a 13th month
         raise _no_time(text) from None
-    seconds = (whole - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(seconds=1)
+    seconds = (whole - _EPOCH) // datetime.timedelta(seconds=1)
     if match[3]:
         offset = int(match[4]) * 3600 + int(match[5]) * 60
         seconds -= offset if match[3] == "+" else -offset
@@ -43,12 +46,13 @@ def _no_time(text: str) -> ValueError:
 
 @functools.lru_cache(maxsize=1024)  # events come in order: a second is asked for again and again
 def _format_second(seconds: int) -> str:
-    return str(np.datetime_as_string(np.datetime64(seconds, "s")))
+    within = min(max(int(seconds), _FIRST), _LAST)  # RFC 3339 has no other years
+    return (_EPOCH + datetime.timedelta(seconds=within)).isoformat()[:19]
 
 
-def format_time(time: int) -> str:
+def format_time(time_ns: int) -> str:
     """Return the RFC 3339 form, UTC, of nanoseconds since 1970; digits as proto3 JSON writes them (0, 3, 6 or 9)."""
-    seconds, nanoseconds = divmod(time, NANOSECONDS)
+    seconds, nanoseconds = divmod(time_ns, NANOSECONDS)
     return f"{_format_second(seconds)}{_fraction(nanoseconds)}Z"
 
 

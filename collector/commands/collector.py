@@ -14,8 +14,8 @@ from peerwatch.memory import share
 from collector import settings_files
 from collector.access.settings import AccessSettings
 from collector.analysis.curated import CuratedAnalysis
+from collector.commands.budget import BudgetOption
 from collector.commands.client import DEFAULT_SERVER, check_address
-from collector.commands.options import BudgetOption
 from collector.errors import InputError
 
 if TYPE_CHECKING:
