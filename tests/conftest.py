@@ -16,7 +16,6 @@ TOGETHER = {
     "tests/cluster/test_uninstall.py": "chart",
     "tests/cluster": "node",
     "tests/e2e/test_the_demo_keeps_its_promise.py": "demo",
-    "tests/e2e/test_the_recorded_demo_needs_no_rights.py": "recorded demo",
     "tests/kernel": "probes",
     "tests/daemonset/test_rights_are_needed.py": "probes",
 }
