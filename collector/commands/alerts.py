@@ -19,7 +19,7 @@ from collector.commands.options import (
     TokenOption,
 )
 from collector.commands.show import clock, deeds, losses, others, replica_names, risk, severity, workload_name
-from collector.commands.terminal import json_line, print_line, print_table
+from collector.commands.terminal import json_line, print_entries, print_line
 from collector.errors import InputError
 from collector.messages import incident_from_proto, incident_to_json
 from collector.records import Incident, Severity
@@ -113,18 +113,20 @@ def print_incidents(incidents: list[Incident], output: ListOutput) -> None:
         print_line(["no alerts"])
         return
     ranked = any(each.risk is not None for each in incidents)
-    print_table(
-        ["TIME", "SEVERITY", *(["RISK"] if ranked else []), "WORKLOAD", "REPLICA", "WHAT IT DID", "ITS PEERS"],
+    print_entries(
+        ["TIME", "SEVERITY", *(["RISK"] if ranked else []), "WORKLOAD", "REPLICA", "ITS PEERS", "WHAT IT DID"],
         [
-            [
-                clock(each.time),
-                severity(each.severity),
-                *([risk(each) or "-"] if ranked else []),
-                workload_name(each.workload),
-                replica_names(each),
+            (
+                [
+                    clock(each.time),
+                    severity(each.severity),
+                    *([risk(each) or "-"] if ranked else []),
+                    workload_name(each.workload),
+                    replica_names(each),
+                    others(each),
+                ],
                 deeds(each),
-                others(each),
-            ]
+            )
             for each in incidents
         ],
     )

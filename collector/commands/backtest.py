@@ -19,7 +19,7 @@ from collector.commands.budget import BudgetOption
 from collector.commands.comparison import Difference, compare
 from collector.commands.options import ListOutput
 from collector.commands.show import clock, deeds, others, replica_names, severity, workload_name
-from collector.commands.terminal import Cell, Progress, json_line, print_line, print_table
+from collector.commands.terminal import Cell, Progress, json_line, print_entries, print_line
 from collector.errors import InputError
 from collector.messages import incident_to_json
 from collector.recordings import STDIN, check_files
@@ -140,17 +140,21 @@ def _print_differences(differences: Sequence[Difference], output: ListOutput) ->
             }
             sys.stdout.write(json_line(json.dumps(value, ensure_ascii=False)) + "\n")
     elif differences:
-        print_table(
-            ["", "TIME", "BEFORE", "AFTER", "WORKLOAD", "REPLICA", "WHAT IT DID", "ITS PEERS"],
+        print_entries(
+            ["", "TIME", "BEFORE", "AFTER", "WORKLOAD", "REPLICA", "ITS PEERS", "WHAT IT DID"],
             [
-                [
-                    Cell(each.sign, _STYLE[each.sign]),
-                    clock(each.incident.time),
-                    severity(each.before.severity) if each.before else "-",
-                    severity(each.after.severity) if each.after else "-",
-                    workload_name(each.incident.workload),
-                    *(show(each.incident) for show in (replica_names, deeds, others)),
-                ]
+                (
+                    [
+                        Cell(each.sign, _STYLE[each.sign]),
+                        clock(each.incident.time),
+                        severity(each.before.severity) if each.before else "-",
+                        severity(each.after.severity) if each.after else "-",
+                        workload_name(each.incident.workload),
+                        replica_names(each.incident),
+                        others(each.incident),
+                    ],
+                    deeds(each.incident),
+                )
                 for each in differences
             ],
         )

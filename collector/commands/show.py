@@ -31,7 +31,7 @@ SEVERITY_STYLE = {
 }
 
 SHOWN = 3
-"""Behaviours or replicas that a cell names; the JSON has all."""
+"""Behaviours or reasons that a list names; the JSON has all."""
 
 COMMAND_MAX = 160
 """Characters of a command line in a table; longer ones end in …."""
@@ -67,18 +67,18 @@ def risk(incident: Incident) -> str:
     """Return what is at stake, and why, what weighs most first; empty where nobody knows."""
     if incident.risk is None:
         return ""
-    return f"{incident.risk.rank}" + (f": {_some(incident.risk.reasons, 'reasons')}" if incident.risk.reasons else "")
+    return f"{incident.risk.rank}" + (f": {'; '.join(_some(incident.risk.reasons, 'reason'))}" if incident.risk.reasons else "")
 
 
 def replica_names(incident: Incident) -> str:
-    """Return which replicas it is about."""
+    """Return which replica it is about; of several the first, and how many more."""
     names = [f"{each.pod or each.uid} ({each.container})" if each.container else each.pod for each in incident.replicas]
-    return _some(list(dict.fromkeys(names)), "replicas")
+    return " ".join(_some(list(dict.fromkeys(names)), "replica", shown=1))
 
 
-def deeds(incident: Incident) -> str:
-    """Return what they did."""
-    return _some([_deed(each) for each in incident.behaviours], "behaviours")
+def deeds(incident: Incident) -> list[str]:
+    """Return what they did, one thing each."""
+    return _some([_deed(each) for each in incident.behaviours], "behaviour")
 
 
 def _deed(behaviour: BehaviourEvidence) -> str:
@@ -107,6 +107,6 @@ def _others(incident: Incident) -> str:
     return f"{incident.sharing} of {incident.compared} peers did, too"
 
 
-def _some(texts: Sequence[str], what: str) -> str:
-    more = len(texts) - SHOWN
-    return "; ".join(texts[:SHOWN]) + (f"; and {more} more {what}" if more > 0 else "")
+def _some(texts: Sequence[str], what: str, shown: int = SHOWN) -> list[str]:
+    more = len(texts) - shown
+    return [*texts[:shown], *([f"and {more} more {what}{'' if more == 1 else 's'}"] if more > 0 else [])]

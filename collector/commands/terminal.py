@@ -13,10 +13,11 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Cell", "Progress", "as_json", "escape", "json_line", "print_line", "print_message", "print_table"]
+__all__ = ["Cell", "Progress", "as_json", "escape", "json_line", "print_entries", "print_line", "print_message", "print_table"]
 
 
 def escape(text: str) -> str:
@@ -114,14 +115,39 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, 
             table.add_row(*(Text(escape(cell.text), style=cell.style) for cell in row))
         _console().print(table)
         return
-    texts = [list(header), *([escape(cell.text) for cell in row] for row in cells)]
+    for line in _aligned([[Cell(name) for name in header], *cells], [name in right for name in header]):
+        sys.stdout.write("  ".join(cell.text for cell in line).rstrip() + "\n")
+
+
+def print_entries(header: Sequence[str], rows: Sequence[tuple[Sequence[str | Cell], Sequence[str]]]) -> None:
+    """Print rows that end with a list of long texts, which the last name in `header` is for.
+
+    On a terminal these stand below their row, each on lines of its own; in a pipe all of a row is one line.
+    """
+    cells = [[each if isinstance(each, Cell) else Cell(each) for each in row] for row, _ in rows]
+    lines = _aligned([[Cell(name, "bold") for name in header[:-1]], *cells], [False] * (len(header) - 1))
+    if not sys.stdout.isatty():
+        for line, last in zip(lines, [header[-1:], *(texts for _, texts in rows)], strict=True):
+            sys.stdout.write("  ".join([*(cell.text for cell in line), escape("; ".join(last))]) + "\n")
+        return
+    console = _console()
+    for line, texts in zip(lines, [[], *(texts for _, texts in rows)], strict=True):
+        console.print(Text("  ").join(Text(cell.text, cell.style) for cell in line), overflow="fold")
+        for text in texts:
+            console.print(Padding(Text(escape(text), overflow="fold"), (0, 0, 0, 4)))
+
+
+def _aligned(rows: Sequence[Sequence[Cell]], right: Sequence[bool]) -> list[list[Cell]]:
+    """Return cells with escaped texts, those of a column of one width."""
+    texts = [[escape(cell.text) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for line in texts:
-        aligned = [
-            text.rjust(width) if name in right else text.ljust(width)
-            for name, text, width in zip(header, line, widths, strict=True)
+    return [
+        [
+            Cell(text.rjust(width) if is_right else text.ljust(width), cell.style)
+            for cell, text, width, is_right in zip(row, line, widths, right, strict=True)
         ]
-        sys.stdout.write("  ".join(aligned).rstrip() + "\n")
+        for row, line in zip(rows, texts, strict=True)
+    ]
 
 
 def print_line(parts: Sequence[str | Cell]) -> None:
