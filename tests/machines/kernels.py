@@ -73,6 +73,7 @@ def kernel_of(name: str) -> Kernel:
 
 def _unpack(packages: list[Path], folder: Path) -> None:
     everything = folder / "packages"
+    everything.mkdir(parents=True)
     for package in packages:
         subprocess.run(["dpkg-deb", "-x", package, everything], check=True)
     images, trees = sorted(everything.rglob("vmlinuz*")), sorted(everything.rglob("modules/*/kernel"))
