@@ -32,6 +32,9 @@ PATIENCE_S = 6
 REPORT_S = 0.5
 """How often a kubelet of ours reports which containers it started; a real one takes up to a second or two."""
 
+MOST_PODS = 500
+"""Short pods in the metadata at a time, more than a node runs: those before them are deleted, as by a job's history limit."""
+
 AT_ONCE = 4
 """Containers that start at the same time: more of them only wait for the two cores and for runc's locks."""
 
@@ -93,8 +96,11 @@ def _short(running: Running, node: "_Node", count: int) -> list[Figure]:
     if not count:
         return []
     before = len(running.delivered().marks)
-    born = node.run_short(count)
-    running.settle(PATIENCE_S)
+    born: dict[str, Container] = {}
+    for done in range(0, count, MOST_PODS):
+        born |= node.run_short(min(MOST_PODS, count - done))
+        running.settle(PATIENCE_S)
+        node.forget(born)
     after = running.delivered()
     marks = {each.text[1:]: each for each in after.marks[before:]}
     ids = [container.id for pod, container in born.items() if pod in marks and marks[pod].container == container.id]
@@ -161,6 +167,12 @@ class _Node:
         for each in lives:
             each.result()
         return born
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove pods from the metadata."""
+        for name in names:
+            self._pods.pop(name, None)
+        self._write()
 
     def remove(self) -> None:
         """Remove what runs, and all from the metadata."""
