@@ -62,4 +62,6 @@ def errand(behaviour: Behaviour) -> tuple[str, ...] | None:
     if behaviour.target:
         return "connect", name, behaviour.target
     words = behaviour.words or arguments.template(name, behaviour.example[1:])
-    return None if name in SHELLS and not words else ("exec", name, *words)
+    if name in SHELLS:  # `sh` is another program in each distribution, and says the same
+        return ("exec", "sh", *words) if words else None
+    return "exec", name, *words

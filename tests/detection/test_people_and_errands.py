@@ -104,6 +104,16 @@ def test_a_scanner_in_all_workloads_is_told_of_the_first_two(cluster: Cluster) -
     assert [each.workload.name for each in told] == ["shop0", "shop1"]
 
 
+def test_a_scanner_is_one_errand_whatever_the_shells_of_the_images_are(cluster: Cluster) -> None:
+    shells = ("/usr/bin/dash", "/bin/bash", "/bin/busybox", "/bin/ash")
+    for number, pods in enumerate(workloads(cluster, 4)):
+        for turn, pod in enumerate(pods):
+            at, words = 700.5 + 8 * number + turn, ("sh", "-c", LOOKS_FOR_KEYS)
+            cluster.exec(at, pod, shells[number], parent="", args=words, flags=INJECTED)
+
+    assert alerts(analyse(cluster, until=1600)) == []
+
+
 def test_other_words_from_outside_are_told_in_spite_of_the_scanner(cluster: Cluster) -> None:
     made = workloads(cluster, 5)
     for number, pods in enumerate(made):
