@@ -9,10 +9,10 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from collector.detect.shell_commands import command_positions, command_string, command_words
-from collector.detect.tools import COMMON, JOBS, TEMPORARY, Context, Level, base_name, places, tool
+from collector.detect.shell_commands import command_positions, command_string, command_words, commands
+from collector.detect.tools import COMMON, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
 
-__all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "traits"]
+__all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "only_wraps", "traits"]
 
 _RUNS = "it runs "
 """How the sentence of a trait begins that a tool in a command string is."""
@@ -160,6 +160,21 @@ def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:
         each.level < Level.SUSPICIOUS or (each.level < Level.STRONG and not each.inspection and each.why.startswith(_RUNS))
         for each in said
     )
+
+
+def only_wraps(program: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether a shell is told to run programs that are no tools, and nothing else: as services call their helpers."""
+    script = command_string(base_name(program), arguments[1:])
+    names = () if script is None else command_words(script)
+    if script is None or not names or traits(program, arguments):
+        return False
+    dropped = any(word.startswith(TEMPORARY) for word, is_command in commands(script) if is_command)
+    return not dropped and all(map(_is_helper, names))
+
+
+def _is_helper(name: str) -> bool:
+    known = tool(name)
+    return name not in SHELLS and not is_interpreter(name) and (known is None or (name in COMMON and not known.inspection))
 
 
 @lru_cache(maxsize=16_384)

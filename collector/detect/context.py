@@ -7,7 +7,7 @@ program (written after the start, in a temporary folder, fed by a socket) is tol
 import dataclasses
 from collections.abc import Sequence
 
-from collector.detect.argument_context import is_everyday, of_person, only_asks, traits
+from collector.detect.argument_context import is_everyday, of_person, only_asks, only_wraps, traits
 from collector.detect.tools import JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
 
 __all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
@@ -86,6 +86,8 @@ def _shell_of(program: str, by: str, arguments: tuple[str, ...], *, injected: bo
         return [Context(Level.SUSPICIOUS, ("T1059.004",), why)] if tool(by) is not None else []
     if by in SHELLS:
         return []
+    if only_wraps(program, arguments):  # what it runs is what is new, the shell adds nothing
+        return [Context(Level.NEUTRAL, ("T1059.004",), why)]
     return [Context(Level.SUSPICIOUS if is_everyday(program, arguments) else Level.STRONG, ("T1059.004",), why)]
 
 

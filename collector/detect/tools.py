@@ -76,6 +76,12 @@ _add(Level.SUSPICIOUS, "T1489", "stops processes", "kill pkill killall reboot sh
 _add(Level.SUSPICIOUS, "T1485", "overwrites data", "dd truncate mkfs fallocate")
 _add(Level.SUSPICIOUS, "T1554", "copies or links files", "cp ln mkfifo mknod patch")
 _add(Level.SUSPICIOUS, "T1027.004", "compiles programs", "gcc cc g++ make ld as go rustc strip")
+_add(
+    Level.NEUTRAL,
+    "T1213",
+    "asks databases",
+    "psql mysql mariadb redis-cli valkey-cli mongo mongosh cqlsh sqlplus sqlcmd clickhouse-client ldapsearch etcdctl",
+)
 COMMON = frozenset(
     "date sort wc head tail less more cat grep egrep fgrep find ls stat file du df which host cp ln tar gzip od".split()  # noqa: SIM905 — names
 )

@@ -225,7 +225,7 @@ def test_what_all_replicas_were_reported_for_is_not_told_at_each_of_its_next_run
     cluster.normal(pods, 0, 4100)
     for run in (200, 1200, 2200, 3200):  # a job that the server runs through a shell, on each replica within a minute
         for number, pod in enumerate(pods):
-            cluster.exec(run + 11 * number + 0.5, pod, "/usr/bin/dash", args=("sh", "-c", "cleanup"))
+            cluster.exec(run + 11 * number + 0.5, pod, "/usr/bin/dash", args=("sh", "-c", "cleanup; id"))
 
     told = alerts(analyse(cluster))
 

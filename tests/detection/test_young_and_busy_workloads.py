@@ -1,5 +1,6 @@
 """What is new in the first minutes, and what a workload does by itself now and then on any of its replicas."""
 
+import pytest
 from detection.cluster import Cluster, Replica, alerts, analyse
 from peerwatch.columns import Peer
 from peerwatch.subjects import Workload
@@ -31,6 +32,29 @@ def test_a_rare_helper_in_the_first_minutes_is_no_alert(cluster: Cluster) -> Non
     job(cluster, 100.5, pods[3], "openssl dgst -sha256 /srv/x", "openssl")
 
     assert alerts(analyse(cluster, until=400)) == []
+
+
+@pytest.mark.parametrize(
+    "script", ["convert a.png b.webp", "tar czf /srv/a.tgz /srv/a", "cd /srv && render --to /srv/x > /srv/log"]
+)
+def test_a_helper_that_a_service_calls_through_a_shell_is_no_alert_in_the_first_minutes(cluster: Cluster, script: str) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 300)
+    job(cluster, 90.5, pods[2], script, "convert")
+
+    assert alerts(analyse(cluster, until=400)) == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["/tmp/x --daemon", "convert a.png > /etc/app.conf", "socat - tcp:10.1.1.1:22", "python3 x.py", "mysql -h shop"],
+)
+def test_a_shell_that_is_told_more_is_found_in_the_first_minutes(cluster: Cluster, script: str) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 300)
+    job(cluster, 90.5, pods[2], script)
+
+    assert [each.pod for alert in alerts(analyse(cluster, until=400)) for each in alert.replicas] == ["cart-r1-2"]
 
 
 def test_a_shell_that_looks_around_in_the_second_minute_is_found(cluster: Cluster) -> None:
