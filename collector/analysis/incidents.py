@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.deeds import Deed, deed
 from collector.analysis.errands import errand
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import MOMENT
@@ -37,6 +39,10 @@ QUIET = 60 * SECOND
 SPREAD = 20 * SECOND
 """The same odd thing on several replicas within this time has one cause: a load balancer spreads requests, a job's clock
 strikes everywhere. Later it is told anew: somebody goes from replica to replica."""
+
+CAMPAIGN = 60 * SECOND
+"""The same deed, odd anywhere, on several replicas within this time has one cause: somebody goes from replica to replica, or
+the requests that carry it are spread over all. Longer, and two intruders are taken for one."""
 
 ERRAND = 900 * SECOND
 """What comes from outside in the same words is one errand through all replicas, and what one process starts one tree, with
@@ -77,6 +83,8 @@ class OpenIncident:
     replicas: OrderedDict[tuple[str, str], ReplicaRef] = field(default_factory=OrderedDict)
     latest: dict[tuple[str, str], int] = field(default_factory=dict)
     """(container, pod) → first event of its latest finding."""
+    deeds: dict[tuple[str, Deed], int] = field(default_factory=dict)
+    """(container, what was done) → when it was begun last."""
     changed: bool = True
     counted: bool = False
     """It is among the counted alerts."""
@@ -106,11 +114,25 @@ class OpenIncident:
         """Whether more behaviours are only counted."""
         return len(self.findings) >= MOST_BEHAVIOURS
 
-    def leave_out(self, place: tuple[str, str], time: int) -> None:
-        """Count one more behaviour of a replica of a full incident."""
+    def leave_out(self, group: Group, replica: Replica, time: int, done: Deed | None = None) -> None:
+        """Count one more behaviour of a replica for a full incident."""
         self.left_out += 1
-        self.latest[place] = max(time, self.latest.get(place, 0))
+        self._meet(group, replica, time, done)
         self.changed = True
+
+    def _meet(self, group: Group, replica: Replica, time: int, done: Deed | None) -> None:
+        """Note who does something, what, and when it was begun."""
+        place = (group.container, replica.uid)
+        if place in self.replicas or len(self.replicas) < MOST_REPLICAS:
+            self.replicas[place] = ReplicaRef(replica.pod, replica.uid, group.container)
+            self.latest[place] = max(time, self.latest.get(place, 0))
+        if done is not None and ((group.container, done) in self.deeds or len(self.deeds) < MOST_BEHAVIOURS):
+            self.deeds[group.container, done] = max(time, self.deeds.get((group.container, done), 0))
+
+    def tells_of(self, group: Group, done: Deed | None, time: int) -> bool:
+        """Return whether it is an alert about the same deed, done on some replica shortly before."""
+        began = None if done is None or not self.alert else self.deeds.get((group.container, done))
+        return began is not None and abs(time - began) < CAMPAIGN
 
     def add(self, finding: Finding) -> None:
         """Add a finding."""
@@ -121,10 +143,7 @@ class OpenIncident:
             self.left_out += 1
         elif told is None or (told.severity, bool(told.deed)) <= (finding.severity, bool(finding.deed)):
             self.findings[key] = finding  # else what was told already says more
-        if len(self.replicas) < MOST_REPLICAS:
-            place = (finding.group.container, replica.uid)
-            self.replicas[place] = ReplicaRef(replica.pod, replica.uid, finding.group.container)
-            self.latest[place] = max(finding.first_event, self.latest.get(place, 0))
+        self._meet(finding.group, replica, finding.first_event, deed(behaviour))
         self.first_event = min(self.first_event, finding.first_event)
         self.last = max(self.last, finding.time)
         self.changed = True
@@ -158,19 +177,19 @@ class IncidentBook:
         return incident
 
     def accomplice(
-        self, group: Group, replica: Replica, first_event: int, parent_pid: int, key: str = ""
+        self, group: Group, replica: Replica, first_event: int, parent_pid: int, behaviour: Behaviour | None = None
     ) -> OpenIncident | None:
         """Return the open alert that has the same cause.
 
-        That is the same process tree, the same replica at the same moment, or what is hardly ever normal done to several
-        replicas within seconds.
+        That is the same process tree, the same replica at the same moment, or the same deed on another replica shortly before.
         """
-        place = (group.container, replica.uid)
-        for incident in self._by_workload.get(group.workload, ()):
+        place, mates = (group.container, replica.uid), self._by_workload.get(group.workload, ())
+        done = deed(behaviour) if mates and behaviour is not None else None
+        for incident in mates:
             tree = incident.grows(replica.uid, parent_pid, first_event)
             if incident.alert and (tree or abs(first_event - incident.latest.get(place, -QUIET)) < MOMENT):
                 return incident
-            if incident.alert and _shows(incident, group, first_event, key):
+            if incident.tells_of(group, done, first_event):
                 return incident
         return None
 
@@ -179,16 +198,17 @@ class IncidentBook:
 
         A load balancer brings it to all replicas: that most of them show it by now makes it no habit.
         """
-        mates = self._by_workload.get(finding.group.workload, ())
-        return any(
-            incident.alert and _shows(incident, finding.group, finding.first_event, finding.behaviour.key) for incident in mates
-        )
+        if finding.context.level < Level.STRONG:
+            return False
+        done, mates = deed(finding.behaviour), self._by_workload.get(finding.group.workload, ())
+        return any(incident.tells_of(finding.group, done, finding.first_event) for incident in mates)
 
     def find(self, finding: Finding, parent_pid: int) -> OpenIncident | None:
         """Return the open incident of a finding's cause."""
         alert = finding.severity > Severity.INFO
         together = SPREAD if alert else LONGEST  # a rollout takes minutes to come to the last replica
         place = (finding.group.container, finding.replica.uid)
+        done = deed(finding.behaviour) if alert else None
         for incident in reversed(self._by_workload.get(finding.group.workload, ())):
             if alert and not incident.alert:
                 continue  # an alert is told as one, not hidden in what was a note
@@ -198,7 +218,10 @@ class IncidentBook:
                 return incident
             if finding.first_event - incident.first_event > LONGEST:
                 continue
-            if abs(finding.first_event - incident.latest.get(place, -QUIET)) < QUIET:
+            if incident.tells_of(finding.group, done, finding.first_event):
+                return incident
+            near = QUIET if len(incident.replicas) == 1 else SPREAD  # of many, each does other things, too
+            if abs(finding.first_event - incident.latest.get(place, -near)) < near:
                 return incident
             if alert == incident.alert and any(
                 each.behaviour.key == finding.behaviour.key and finding.first_event - each.first_event < together
@@ -291,16 +314,6 @@ class IncidentBook:
             reason=sentence(strongest, list(incident.replicas.values()), len(merged) + incident.left_out, len(alike) - 1),
             loss_in_window=losses,
         )
-
-
-def _shows(incident: OpenIncident, group: Group, first_event: int, key: str) -> bool:
-    return any(
-        each.behaviour.key == key
-        and each.context.level >= Level.STRONG
-        and abs(first_event - each.first_event) < SPREAD
-        and each.group.container == group.container
-        for each in incident.findings.values()
-    )
 
 
 def _same_errand(finding: Finding, incident: OpenIncident) -> bool:

@@ -8,6 +8,7 @@ from peerwatch.columns import NANOSECONDS, ProcessFlag
 from collector.analysis import judging, spending
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.chains import Chains, Step, Watched
+from collector.analysis.deeds import deed
 from collector.analysis.errands import Errands
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups
@@ -215,9 +216,9 @@ class Verdicts:
             return
         replica = group.replicas[int(self._table.replica[row])]
         first = int(self._table.first[row])
-        accomplice = self._book.accomplice(group, replica, first, watched.parent_pid, watched.behaviour.key)
+        accomplice = self._book.accomplice(group, replica, first, watched.parent_pid, watched.behaviour)
         if accomplice is not None and accomplice.full:  # a scan of 65,535 ports is not judged port by port
-            accomplice.leave_out((group.container, replica.uid), first)
+            accomplice.leave_out(group, replica, first, deed(watched.behaviour))
             self._publish_later(accomplice)
             self._accept(row, Standing.FLAGGED)
             return

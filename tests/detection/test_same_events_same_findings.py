@@ -20,7 +20,7 @@ def busy_cluster() -> Cluster:
     cluster.normal(new, 70, 150, every=2)
     for pod in new:
         cluster.exec(80.3, pod, "/usr/bin/pg_dump")
-    for at, number in ((20.5, 1), (60.5, 2), (100.5, 0)):
+    for at, number in ((10.5, 1), (75.5, 2), (140.5, 0)):
         shell = cluster.exec(at, old[number], "/usr/bin/dash")
         for tool in ("curl", "chmod", "id"):
             cluster.exec(at + 0.05, old[number], f"/usr/bin/{tool}", parent="/usr/bin/dash", parent_pid=shell)

