@@ -102,6 +102,19 @@ def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> 
     assert alerts(analyse(cluster, until=700)) == []
 
 
+@pytest.mark.parametrize(("begin", "found"), [(1200, []), (3000, ["cart-r1-2"])])
+def test_another_destination_outside_is_told_of_a_service_that_is_known_for_long(
+    cluster: Cluster, begin: int, found: list[str]
+) -> None:
+    pods = cluster.pods(4)
+    for second in range(1, 3600, 20):
+        for pod in pods:
+            cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", 443))
+    cluster.connect(begin, pods[2], "/usr/bin/server", ("13.5.6.7", 443))
+
+    assert [each.pod for alert in alerts(analyse(cluster, until=3700)) for each in alert.replicas] == found
+
+
 def test_what_a_shell_is_told_in_its_first_minute_is_judged_although_all_run_the_shell(cluster: Cluster) -> None:
     pods = cluster.pods(3)
     cluster.normal(pods, 0, 400, every=2)
