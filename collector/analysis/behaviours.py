@@ -227,8 +227,9 @@ class _Programs:
         # The nearest ancestor inside the container is the parent. A process that came from outside has none: what its parent
         # is called on the node (a runtime's shim, whose process id may meanwhile be another's) says nothing about it.
         self.parent = np.where(first, 0, np.where(ancestor > 0, ancestor, columns.parent_exe[process]))
-        multi_call = np.zeros(len(events.strings) or 1, bool)
-        for exe in np.unique(self.exe).tolist():
+        multi_call, used = np.zeros((2, len(events.strings) or 1), bool)
+        used[self.exe] = True
+        for exe in np.flatnonzero(used).tolist():
             name = events.strings[exe].rpartition("/")[2]
             multi_call[exe] = name in behaviour_keys.MULTI_CALL or name == "exe"
         self.argv0 = np.where(multi_call[self.exe], _first_of(events, self.args), 0)

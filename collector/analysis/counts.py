@@ -12,6 +12,7 @@ from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.groups import Place
 from collector.analysis.growing import Columns
+from collector.analysis.index import Index
 from collector.detect.volume import Habit
 
 __all__ = ["AGAIN", "WINDOW", "Counts"]
@@ -81,8 +82,8 @@ class Counts:
         self._group_of: dict[Place, int] = {}
         self._item_of: dict[tuple[int, int, str], int] = {}
         self._replica_of: dict[tuple[int, str], int] = {}
-        self._cell_of: dict[int, int] = {}
-        """By item and replica in one number: a pair would double what a cell costs."""
+        self._cell_of = Index()
+        """By item and replica in one number."""
 
     def group(self, place: Place, time: int, window: int) -> int:
         """Return the number of a container of a workload."""
@@ -133,8 +134,9 @@ class Counts:
         """Return the number of a cell."""
         pair = item << 32 | replica
         known = self._cell_of.get(pair)
-        if known is None:
-            known = self._cell_of[pair] = self.cells.add(item=item, replica=replica, exceeded=-1, told=-1)
+        if known < 0:
+            known = self.cells.add(item=item, replica=replica, exceeded=-1, told=-1)
+            self._cell_of.add(pair, known)
             self.items.cells[item] += 1
         return known
 
@@ -182,18 +184,23 @@ class Counts:
         return windows, Habit.of_sums(windows, self.items.total[item], self.items.squares[item])
 
     def end_window(self, window: int, touched: I64) -> I64:
-        """Complete the counts of a window in which these cells, in order, counted; return its active cells."""
+        """Complete the counts of a window in which these cells counted; return its active cells, ascending."""
         cells, items, replicas, groups = self.cells, self.items, self.replicas, self.groups
-        touched = touched[cells.count[touched] > 0]
+        # A mark for each is a tenth of what `unique` takes, which hashes them.
+        chosen = np.zeros(len(cells), bool)
+        chosen[touched] = True
+        touched = np.flatnonzero(chosen & (cells.count[: len(cells)] > 0))
         going = touched[items.connects[cells.item[touched]]]
         some, destinations = np.unique(cells.replica[going], return_counts=True)
         fans = replicas.fan[some]
         cells.count[fans] = destinations
-        active = np.union1d(touched, fans).astype(np.int64)
+        chosen = np.zeros(len(cells), bool)
+        chosen[touched] = chosen[fans] = True
+        active = np.flatnonzero(chosen).astype(np.int64)
         item, replica = cells.item[active], cells.replica[active]
         cells.window[active] = items.window[item] = replicas.window[replica] = window
         # Each running replica was exposed in each window since the last: that it counted nothing is part of the habit.
-        present = np.unique(items.group[item])
+        present = np.flatnonzero(np.bincount(items.group[item]))
         running = np.bincount(replicas.group[self.running(window)], minlength=len(groups))
         passed = np.clip(window - groups.window[present], 1, AGAIN)
         groups.exposure[present] += running[present] * passed
@@ -251,5 +258,4 @@ class Counts:
         self.cells.replica[:size] = replica[self.cells.replica[:size]]
         fans = self.replicas.fan[: len(self.replicas)]
         fans[fans >= 0] = cell[fans[fans >= 0]]
-        pairs = (self.cells.item[:size] << 32 | self.cells.replica[:size]).tolist()
-        self._cell_of = dict(zip(pairs, range(size), strict=True))
+        self._cell_of = Index(self.cells.item[:size] << 32 | self.cells.replica[:size], np.arange(size))

@@ -94,10 +94,18 @@ def bursts(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
     odd &= (count >= TIMES_TOP * top) & (window - cells.told[active] > AGAIN)
     odd &= window * WINDOW - replicas.first[replica] >= WARM
     places = np.flatnonzero(odd)
+    if not len(places):
+        return
+    of_group = _Slices(items.group[item])
+    running = counts.running(window)
+    runs_in_group = _Slices(replicas.group[running])
     counts.left_out += max(0, len(places) - MOST_JUDGED)
     for place in places[np.lexsort((places, -surprise[places]))][:MOST_JUDGED].tolist():
         cell, which = int(active[place]), int(item[place])
-        if _unexplained(counts, window, active, place, habit) < SURPRISE:
+        group = items.group.item(which)
+        near = of_group.of(group)
+        others = running[runs_in_group.of(group)]
+        if _unexplained(counts, active, place, near=near, others=others, habit=habit) < SURPRISE:
             continue
         times = float(count[place] / top[place])
         before, cells.exceeded[cell] = int(cells.exceeded[cell]), window
@@ -106,7 +114,7 @@ def bursts(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
         cells.told[cell] = window
         behaviour = counts.behaviours[which]
         if fans[place]:
-            behaviour = counts.behaviours[int(cells.item[_newest(counts, active, int(replica[place]))])]
+            behaviour = counts.behaviours[int(cells.item[_newest(counts, active[near], int(replica[place]))])]
             deed = f"connected to {int(count[place]):,} different destinations"
         elif behaviour.target:
             deed = f"connected {int(count[place]):,} times from {behaviour.exe} to {behaviour.target}"
@@ -119,21 +127,41 @@ def bursts(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
         yield Excess(cell, behaviour, deed, severity, 1 / (1 + int(windows[place])), ("T1046",) if fans[place] else ())
 
 
-def _unexplained(counts: Counts, window: int, active: I64, place: int, habit: Habit) -> float:
-    """Return what peers and the replica's own activity leave of a cell's surprise."""
-    cells, items, replicas = counts.cells, counts.items, counts.replicas
-    item, replica = cells.item[active], cells.replica[active]
-    which, who = item[place], replica[place]
-    logs = np.log1p(cells.count[active])
-    others = counts.running(window)
-    others = others[replicas.group[others] == items.group[which]]
+class _Slices:
+    """Where each group's stand among many, so that a candidate is held against its own group and not against all."""
+
+    def __init__(self, group: I64) -> None:
+        self._order = np.argsort(group, kind="stable")
+        self._group = group[self._order]
+
+    def of(self, group: int) -> npt.NDArray[np.intp]:
+        """Return the places of one group, ascending."""
+        begin, end = np.searchsorted(self._group, (group, group + 1)).tolist()
+        return self._order[begin:end]
+
+
+def _unexplained(counts: Counts, active: I64, place: int, *, near: npt.NDArray[np.intp], others: I64, habit: Habit) -> float:
+    """Return what peers and the replica's own activity leave of a cell's surprise.
+
+    Args:
+        counts: all.
+        active: the cells of this window.
+        place: which of them it is.
+        near: which of them are of its group.
+        others: the running replicas of its group, ascending.
+        habit: of each cell of the window.
+    """
+    cells, replicas = counts.cells, counts.replicas
+    which, who = cells.item.item(active[place]), cells.replica.item(active[place])
+    item, replica, mean = cells.item[active[near]], cells.replica[active[near]], habit.mean[near]
+    logs = np.log1p(cells.count[active[near]])
     column = np.full(len(others), -habit.mean[place] / habit.spread[place])  # who did nothing counts 0
     same = np.flatnonzero(item == which)
     column[np.searchsorted(others, replica[same])] = (logs[same] - habit.mean[place]) / habit.spread[place]
     left = float(volume.beyond_peers(column[:, None])[np.searchsorted(others, who), 0])
     # Only what every window has says how busy the replica is.
-    usual = (replica == who) & (item != which) & (habit.mean > np.log(2)) & (replicas.fan[who] != active)
-    return left - volume.lift((logs - habit.mean)[usual]) / float(habit.spread[place])
+    usual = (replica == who) & (item != which) & (mean > np.log(2)) & (replicas.fan[who] != active[near])
+    return left - volume.lift((logs - mean)[usual]) / float(habit.spread[place])
 
 
 def _newest(counts: Counts, active: I64, replica: int) -> int:

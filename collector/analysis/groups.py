@@ -8,6 +8,7 @@ from peerwatch.subjects import ContainerKind, Subject
 
 from collector.analysis import judging
 from collector.analysis.behaviours import Behaviour, Vocabulary
+from collector.analysis.notes import Notes
 from collector.analysis.settings import Settings
 from collector.analysis.sightings import Group, Replica, SightingTable, Standing
 from collector.records import WorkloadKey
@@ -17,7 +18,7 @@ __all__ = ["Counters", "Groups", "Place", "place_of"]
 I64 = npt.NDArray[np.int64]
 
 MOST_NOTED = 2_500_000
-"""Sightings that are found without looking, 100 bytes each: those of ten thousand replicas with two hundred behaviours."""
+"""Sightings that are found without looking, 20 bytes each: those of ten thousand replicas with two hundred behaviours."""
 
 Place = tuple[WorkloadKey, str]
 """Workload and container: what names a group."""
@@ -58,7 +59,7 @@ class Groups:
         self.table = SightingTable()
         self.by_place: dict[Place, Group] = {}
         self.vocabulary = Vocabulary()
-        self._noted: dict[int, int] = {}
+        self._notes = Notes()
         """Sightings by subject and behaviour as the vocabulary numbers them."""
 
     def group(self, place: Place, kind: ContainerKind, time: int) -> Group:
@@ -116,24 +117,20 @@ class Groups:
     def known(self, pairs: I64) -> I64:
         """Return the sightings that were noted of pairs of subject and behaviour, -1 where none was."""
         self._forget_outdated()
-        noted = self._noted
-        return np.array([noted.get(pair, -1) for pair in pairs.tolist()], np.int64)
+        return self._notes.find(pairs)
 
     def note(self, pair: int, row: int) -> None:
         """Note the sighting of a pair, so that the next table needs not look for it."""
         group = self.table.group[row]
         if group is not None:
-            self._noted[pair] = row
-            group.noted.append(pair)
+            self._notes.add(pair, row, group)
 
     def _forget_outdated(self) -> None:
-        if len(self._noted) > MOST_NOTED:
+        if len(self._notes) > MOST_NOTED:
             for group in self.by_place.values():
                 self.table.outdate(group)
         for group in self.table.outdated:
-            for pair in group.noted:
-                self._noted.pop(pair, None)
-            group.noted.clear()
+            self._notes.tear_out(group)
         self.table.outdated.clear()
 
     def _make_room(self, group: Group, replica: int, index: int) -> None:

@@ -298,8 +298,8 @@ class Group:
         """Per exec the templates of its arguments."""
         self.generalised = 0
         """How often templates became one: what some behaviour was known under may have changed."""
-        self.noted: list[int] = []
-        """Pairs of subject and behaviour whose sighting was noted."""
+        self.page = -1
+        """Where its sightings are noted (`notes`), -1: nowhere."""
         self._next_replica = self._next_entry = 0
         self._rows = {kind: Numbers() for kind in (*map(int, BehaviourType), ARGUMENTS)}
         self._members: tuple[I64, I64] | None = None

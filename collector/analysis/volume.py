@@ -160,7 +160,7 @@ class VolumeWatch:
         counts, window = self._counts, self._window
         if window < 0:
             return []
-        active = counts.end_window(window, np.unique(np.concatenate(self._touched)))
+        active = counts.end_window(window, np.concatenate(self._touched))
         found = [
             *excess.bursts(counts, window, active),
             *excess.rhythms(counts, window, active),
