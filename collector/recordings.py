@@ -93,7 +93,7 @@ def is_archived(name: str) -> bool:
 
 
 def archived(name: str) -> Iterator[EventColumns]:
-    """Yield the events of a Parquet file of the archive.
+    """Yield the events of a Parquet file of the archive, without what no verdict rests on.
 
     Raises:
         RecordingError: it cannot be read, or is not of the archive.
@@ -102,7 +102,7 @@ def archived(name: str) -> Iterator[EventColumns]:
     import pyarrow.dataset as ds  # noqa: PLC0415 — as above
 
     from collector.archive.decode import from_arrow  # noqa: PLC0415 — as above
-    from collector.archive.schema import SCHEMA  # noqa: PLC0415 — as above
+    from collector.archive.schema import SCHEMA, SHOWN_ONLY  # noqa: PLC0415 — as above
     from collector.archive.unsettled import without_marks  # noqa: PLC0415 — as above
 
     try:
@@ -112,7 +112,8 @@ def archived(name: str) -> Iterator[EventColumns]:
                 f"{name}: a Parquet file, but none of the archive: it has the columns {', '.join(columns[:5])} …"
             )
         dataset = ds.dataset(name, schema=SCHEMA, format="parquet")
-        for batch in dataset.to_batches(batch_size=_ROWS, batch_readahead=1, use_threads=False):
+        judged = [name for name in SCHEMA.names if name not in SHOWN_ONLY]
+        for batch in dataset.to_batches(columns=judged, batch_size=_ROWS, batch_readahead=1, use_threads=False):
             if batch.num_rows:
                 yield without_marks(from_arrow(pa.Table.from_batches([batch])))
     except pa.ArrowException as error:

@@ -45,7 +45,7 @@ class Index:
 
     def find(self, keys: I64) -> I64:
         """Return the number of each key, -1 for those that have none."""
-        if len(self._new) > len(self._keys) // SHARE:  # many are asked for at once
+        if max(len(self._new), len(keys)) > len(self._keys) // SHARE:  # as much work as to ask for each of these
             self._merge()
         found = self._look_up(keys)
         if self._new:

@@ -70,17 +70,22 @@ class _Strings:
 def from_arrow(table: pa.Table) -> EventColumns:
     """Return the events of an Arrow table with the archive's schema, in the order they have.
 
-    Kinds that this version does not know, of a newer collector, are left out.
+    A column that was not read is as one that holds nothing. Kinds that this version does not know, of a newer collector, are
+    left out.
     """
     kind = _enum(_whole(table.column("kind")), EventKind.__members__).astype(np.uint8)
     if not kind.all():
         table, kind = table.filter(pa.array(kind > 0)), kind[kind > 0]
-    columns = {name: _whole(table.column(name)) for name in SCHEMA.names}
+    read = set(table.column_names)
+    columns = {
+        field.name: _whole(table.column(field.name)) if field.name in read else pa.nulls(len(table), field.type)
+        for field in SCHEMA
+    }
     strings = _Strings()
     subject_rows, subject = np.unique(_numbers(columns["subject_id"], np.uint32), return_index=True, return_inverse=True)[1:]
-    subject_table = {name: columns[name].take(pa.array(subject_rows)).to_pylist() for name in SUBJECT_TEXTS}
+    subject_table = {name: _values(columns[name].take(pa.array(subject_rows)), "") for name in SUBJECT_TEXTS}
     subject_table |= {name: _times_back(columns[name])[subject_rows].tolist() for name in SUBJECT_TIMES}
-    subject_table |= {name: columns[name].take(pa.array(subject_rows)).to_pylist() for name in SUBJECT_PAIRS}
+    subject_table |= {name: _values(columns[name].take(pa.array(subject_rows)), ()) for name in SUBJECT_PAIRS}
     with_process = np.flatnonzero(kind != EventKind.LOSS)
     first, process_of = np.unique(
         _numbers(columns["process_id"], np.uint32)[with_process], return_index=True, return_inverse=True
@@ -114,6 +119,11 @@ def _whole(column: Any) -> Any:  # noqa: ANN401 — pyarrow has no types for wha
 
 def _numbers(column: Any, dtype: npt.DTypeLike, default: int = 0) -> npt.NDArray[Any]:  # noqa: ANN401 — pyarrow has no types for what its readers return
     return column.fill_null(default).to_numpy(zero_copy_only=False).astype(dtype)  # type: ignore[no-any-return]  # Arrow's arrays are generic
+
+
+def _values(column: Any, default: Any) -> list[Any]:  # noqa: ANN401 — pyarrow has no types for what its readers return
+    """Return a column as Python values; nothing, as in files of an older collector, is the default."""
+    return [default if each is None else each for each in column.to_pylist()]
 
 
 def _times_back(column: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 — pyarrow has no types for what its readers return

@@ -22,6 +22,7 @@ __all__ = [
     "PROCESS_TEXTS",
     "PROCESS_TIMES",
     "SCHEMA",
+    "SHOWN_ONLY",
     "SUBJECT_PAIRS",
     "SUBJECT_TEXTS",
     "SUBJECT_TIMES",
@@ -79,6 +80,16 @@ KIND_COLUMNS: Final[dict[EventKind, dict[str, str]]] = {
     EventKind.ACCEPT: {**_SOCKET, **_FOLDED, "peer": "peer"},
 }
 """What is special to a kind → the column that holds it; `peer` stands for the three of `PEER`."""
+
+SHOWN_ONLY: Final = frozenset(
+    {
+        *("service_account", "container_id", "image", "image_digest", *SUBJECT_PAIRS),
+        *("uid", "gid", "effective_uid", "effective_gid", *PROCESS_MASKS, "parent_start_time", "cwd", "script"),
+        *("ancestor_pids", "ancestor_start_times", "result", "last_time"),
+        *("loss_reason", "exit_code", "exit_signal", "lifetime_ns"),
+    }
+)
+"""What people are shown and no verdict rests on: a third of what a file holds, which a backtest need not read."""
 
 SCHEMA: Final = pa.schema(
     [

@@ -10,7 +10,10 @@ from peerwatch import jsonlines
 from peerwatch.columns import ProcessFlag
 
 from collector import backtest
+from collector.analysis import Analysis
+from collector.archive.decode import from_arrow
 from collector.archive.encode import to_arrow
+from collector.archive.schema import SCHEMA, SHOWN_ONLY
 
 
 def cluster() -> Cluster:
@@ -31,6 +34,33 @@ def test_lines_and_archive_give_the_same_incidents(tmp_path: Path) -> None:
 
     assert len(alerts(latest(found))) >= 1
     assert found == list(backtest.run([tmp_path / "events.jsonl"]))
+
+
+def filled(name: str, rows: int) -> pa.Array:
+    """Return a column that says something else in nearly every row."""
+    kind = SCHEMA.field(name).type
+    numbers = [each % 7 for each in range(rows)]
+    if pa.types.is_map(kind):
+        return pa.array([[("key", str(each))] for each in numbers], kind)
+    if pa.types.is_list(kind):
+        return pa.array([[each + 1] for each in numbers], kind)
+    if pa.types.is_dictionary(kind):
+        return pa.array([["OK", "REFUSED", "x"][each % 3] for each in numbers]).dictionary_encode()
+    return pa.array(numbers, kind)
+
+
+def test_no_verdict_rests_on_what_is_not_read() -> None:
+    whole = to_arrow(cluster().table())
+    nothing, something = whole.drop_columns(sorted(SHOWN_ONLY)), whole
+    for name in sorted(SHOWN_ONLY):
+        something = something.set_column(SCHEMA.get_field_index(name), name, filled(name, len(whole)))
+
+    analysis, other = Analysis(), Analysis()
+
+    found = analysis.observe(from_arrow(nothing)) + analysis.finish()
+
+    assert len(alerts(latest(found))) >= 1
+    assert found == other.observe(from_arrow(something)) + other.finish()
 
 
 def test_another_parquet_file_is_none_of_the_archive(tmp_path: Path) -> None:
