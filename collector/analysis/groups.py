@@ -143,13 +143,26 @@ class Groups:
         if len(group.entries) > self.settings.most_behaviours:
             many = max(1, self.settings.most_behaviours // 8)
             self.counters.dropped_behaviours += group.drop_entries(many, keep=index)
+        most = self.settings.most_sightings
+        if len(self.table) > most and len(self.by_place) > 1:
+            self._forget_until(most - most // 8, keep=group)
 
     def _forget_one(self) -> None:
-        def last(item: tuple[Place, Group]) -> tuple[int, Place]:
-            rows = item[1].rows()
-            return int(self.table.last[rows].max(initial=0)), item[0]
+        self._forget(min(self.by_place.items(), key=_last_seen)[0])
 
-        place, group = min(self.by_place.items(), key=last)
-        group.forget()
-        del self.by_place[place]
+    def _forget_until(self, most: int, *, keep: Group) -> None:
+        """Forget groups, those unseen longest first, until there are at most so many sightings."""
+        for place, group in sorted(self.by_place.items(), key=_last_seen):
+            if len(self.table) <= most:
+                return
+            if group is not keep:
+                self._forget(place)
+
+    def _forget(self, place: Place) -> None:
+        self.by_place.pop(place).forget()
         self.counters.forgotten_workloads += 1
+
+
+def _last_seen(item: tuple[Place, Group]) -> tuple[int, Place]:
+    place, group = item
+    return int(group.table.last[group.rows()].max(initial=0)), place

@@ -49,6 +49,9 @@ class Settings:
     most_behaviours: int = 2_000
     """Behaviours kept per container: ten times what a busy real workload shows. Above, an eighth with the least
     support goes."""
+    most_sightings: int = 5_000_000
+    """Behaviours of single replicas kept, of all containers together: half a kilobyte each, 2.5 GB in all, and more than twice
+    what 10,000 replicas with 200 behaviours show. Above, containers go, those unseen longest first, until an eighth is free."""
     most_open_incidents: int = 10_000
     """Incidents that may still grow; the oldest are closed."""
     evidence: int = 8

@@ -82,14 +82,12 @@ def from_arrow(table: pa.Table) -> EventColumns:
         for field in SCHEMA
     }
     strings = _Strings()
-    subject_rows, subject = np.unique(_numbers(columns["subject_id"], np.uint32), return_index=True, return_inverse=True)[1:]
+    subject_rows, subject = _distinct(columns["subject_id"])
     subject_table = {name: _values(columns[name].take(pa.array(subject_rows)), "") for name in SUBJECT_TEXTS}
     subject_table |= {name: _times_back(columns[name])[subject_rows].tolist() for name in SUBJECT_TIMES}
     subject_table |= {name: _values(columns[name].take(pa.array(subject_rows)), ()) for name in SUBJECT_PAIRS}
     with_process = np.flatnonzero(kind != EventKind.LOSS)
-    first, process_of = np.unique(
-        _numbers(columns["process_id"], np.uint32)[with_process], return_index=True, return_inverse=True
-    )[1:]
+    first, process_of = _distinct(columns["process_id"].take(pa.array(with_process)))
     process = np.zeros(len(table), np.uint32)
     process[with_process] = process_of
     processes, lists, ancestor_ids = _processes(columns, strings, with_process[first])
@@ -128,6 +126,13 @@ def _values(column: Any, default: Any) -> list[Any]:  # noqa: ANN401 — pyarrow
 
 def _times_back(column: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 — pyarrow has no types for what its readers return
     return _numbers(column.cast(pa.int64()), np.int64)
+
+
+def _distinct(column: Any) -> tuple[Rows, Rows]:  # noqa: ANN401 — pyarrow has no types for what its readers return
+    """Return the first row of each distinct number and which one each row has, in order of first rows. Hashed, not sorted."""
+    numbers = pc.dictionary_encode(column.fill_null(0)).indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    seen = np.maximum.accumulate(numbers)
+    return np.flatnonzero(np.diff(seen, prepend=-1)), numbers
 
 
 def _enum(column: Any, members: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 — pyarrow has no types for what its readers return

@@ -218,6 +218,31 @@ def test_memory_is_bounded_by_the_settings() -> None:
     assert len(analysis.workloads()) == 5
 
 
+def test_all_containers_together_have_a_bound_and_those_unseen_longest_go() -> None:
+    cluster = Cluster()
+    for number in range(20):
+        cluster.normal(cluster.pods(2, workload=f"w{number:02}"), number * 10, number * 10 + 5)
+    analysis = Analysis(Settings(most_sightings=60))
+
+    analysis.observe(cluster.table())
+
+    left = [each.key for each in analysis.workloads()]
+    kept = sum(entry.replicas for key in left for entry in analysis.baseline(key))
+    assert 40 <= kept <= 60
+    assert [key.name for key in left] == [f"w{number:02}" for number in range(20 - len(left), 20)]
+    assert analysis.counters.forgotten_workloads == 20 - len(left)
+
+
+def test_a_container_that_is_alone_is_not_forgotten_for_itself(cluster: Cluster) -> None:
+    cluster.normal(cluster.pods(5), 0, 60)
+    analysis = Analysis(Settings(most_sightings=1))
+
+    analysis.observe(cluster.table())
+
+    assert analysis.counters.forgotten_workloads == 0
+    assert len(analysis.workloads()) == 1
+
+
 def test_a_workload_is_learning_first_and_settles(cluster: Cluster) -> None:
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 60)
