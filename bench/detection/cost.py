@@ -42,15 +42,21 @@ SIZES = ((100, 10), (1_000, 10), (1_000, 250), (10_000, 250))
 """Replicas, and how many of them a workload has."""
 
 BEHAVIOURS = 200
-EXECS = 120
-"""So many of them; the others are destinations."""
+EXECS = 80
+"""So many of them are programs …"""
+
+TOLD = 40
+"""… of which so many have arguments, which are behaviours of their own; the others are destinations."""
+
+EVENTS = BEHAVIOURS - TOLD
+"""In which a replica shows them all."""
 
 START = 1_790_000_000 * NANOSECONDS
 ROUND = 300 * NANOSECONDS
 """In which each replica does everything once."""
 
 TABLE_REPLICAS = 80
-"""Replicas in one table, which has as many rows as `backtest` reads at once."""
+"""Replicas in one table, which has about as many rows as `backtest` reads at once."""
 
 NEW = 1_000
 """Events of which each is a behaviour that nobody ever showed."""
@@ -120,7 +126,7 @@ def measure(replicas: int, per_workload: int) -> list[object]:
         analysis.advance(int(alone.time[0]) + GATHER)
         live.append(1_000 * (time.process_time() - began))
     sightings = replicas * BEHAVIOURS
-    thousand = 1_000_000 / sightings
+    thousand = 1_000_000 / (replicas * EVENTS)
     return [
         replicas,
         per_workload,
@@ -145,15 +151,15 @@ class Cluster:
     def rounds(self, number: int) -> Iterator[EventColumns]:
         """Yield what all replicas do in one round."""
         many = len(self._subjects)
-        rows = np.arange(BEHAVIOURS)
+        rows = np.arange(EVENTS)
         for begin in range(0, many, TABLE_REPLICAS):
             subjects = self._subjects[begin : begin + TABLE_REPLICAS]
-            size = len(subjects) * BEHAVIOURS
-            times = START + number * ROUND + (begin * BEHAVIOURS + np.arange(size)) * (ROUND // (many * BEHAVIOURS))
+            size = len(subjects) * EVENTS
+            times = START + number * ROUND + (begin * EVENTS + np.arange(size)) * (ROUND // (many * EVENTS))
             yield dataclasses.replace(
                 self._one.take(np.tile(rows, len(subjects))),
                 subjects=subjects,
-                subject=np.repeat(np.arange(len(subjects), dtype=np.uint32), BEHAVIOURS),
+                subject=np.repeat(np.arange(len(subjects), dtype=np.uint32), EVENTS),
                 time=times,
             )
 
@@ -187,10 +193,11 @@ def _of_one_replica() -> EventColumns:
     letters = "abcdefghijklmnopqrst"
     for number in range(EXECS):
         name = f"tool-{letters[number // 20]}{letters[number % 20]}"
-        process = builder.process(pid=1_000 + number, exe=f"/usr/bin/{name}", args=[name], ancestors=["/bin/app"])
+        args = [name, "--all", "/var/lib/app"] if number < TOLD else [name]
+        process = builder.process(pid=1_000 + number, exe=f"/usr/bin/{name}", args=args, ancestors=["/bin/app"])
         builder.exec(START, subject, process)
     app = builder.process(pid=7, exe="/bin/app", args=["app"])
-    for number in range(BEHAVIOURS - EXECS):
+    for number in range(EVENTS - EXECS):
         peer = builder.peer(Peer("shop", Workload("Deployment", f"backend-{letters[number // 20]}{letters[number % 20]}")))
         address = pack_address(f"10.1.{number}.1")
         builder.connect(
