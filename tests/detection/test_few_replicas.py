@@ -1,7 +1,9 @@
 """With fewer than three replicas there is no majority: history stands in for peers, and more of it is asked for."""
 
-from detection.cluster import Cluster, alerts, analyse
+import pytest
+from detection.cluster import CART, Cluster, alerts, analyse
 
+from collector.analysis import Analysis
 from collector.records import IncidentKind, Severity
 
 
@@ -46,3 +48,52 @@ def test_what_the_previous_pod_did_is_known_of_the_next(cluster: Cluster) -> Non
     cluster.exec(1700.5, new, "/usr/bin/pg_dump")
 
     assert alerts(analyse(cluster, until=1900)) == []
+
+
+@pytest.mark.parametrize(("count", "compared"), [(1, 0), (2, 1)])
+def test_nothing_is_said_of_peers_that_are_not_there(cluster: Cluster, count: int, compared: int) -> None:
+    pods = cluster.pods(count)
+    cluster.normal(pods, 0, 2400)
+    cluster.exec(1200.5, pods[0], "/usr/bin/nc")
+
+    (alert,) = alerts(analyse(cluster, until=2500))
+
+    assert alert.kind == IncidentKind.NEW_BEHAVIOUR  # with fewer than two others nobody can say who deviates
+    assert alert.compared == compared
+    assert "peers ever" not in alert.reason
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_the_revision_before_did_is_known_of_the_next_one(cluster: Cluster, count: int) -> None:
+    old, new = cluster.pods(count), cluster.pods(count, revision="r2", at=1200)
+    cluster.normal(old, 0, 1200)
+    cluster.normal(new, 1200, 2400)
+    cluster.exec(30.5, old[0], "/usr/bin/pg_dump")
+    cluster.exec(2000.5, new[0], "/usr/bin/pg_dump")
+    cluster.exec(2200.5, new[0], "/usr/bin/nc")
+
+    (alert,) = alerts(analyse(cluster, until=2500))
+
+    assert "/usr/bin/nc" in alert.reason
+    assert f"{count} earlier replica" in alert.reason
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_of_few_is_believed_after_an_hour_or_a_second_revision(cluster: Cluster, count: int) -> None:
+    pods, next_one = cluster.pods(count), cluster.pods(1, revision="r2", at=4000)
+    cluster.normal(pods[:1], 0, 4400)
+    cluster.normal(pods[1:], 0, 3900)
+    cluster.normal(next_one, 4000, 4400)
+    for second in (5.2, 10.2, 15.2):
+        cluster.exec(second, pods[0], "/opt/shop/once")
+    for second in (5.4, 2000.4, 3700.4):
+        cluster.exec(second, pods[0], "/opt/shop/hourly")
+    for at, pod in ((5.6, pods[0]), (4010.6, next_one[0])):
+        cluster.exec(at, pod, "/opt/shop/migrate")
+    analysis = Analysis()
+
+    analyse(cluster, analysis=analysis)
+
+    states = {each.key.partition(" <- ")[0]: each.state for each in analysis.baseline(CART)}
+    assert states["/opt/shop/once"] != states["/opt/shop/hourly"]
+    assert states["/opt/shop/hourly"] == states["/opt/shop/migrate"] == states["/usr/bin/psql"]
