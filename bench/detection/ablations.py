@@ -26,7 +26,8 @@ from detector import Alert, Detector, peerwatch  # noqa: E402 — see above
 from peerwatch.columns import NANOSECONDS, EventColumns  # noqa: E402 — see above
 from scenario import ARMS, SIZES  # noqa: E402 — see above
 
-from collector.analysis import Settings  # noqa: E402 — see above
+from collector.analysis import Settings, judging  # noqa: E402 — see above
+from collector.analysis.roles import Turn  # noqa: E402 — see above
 from collector.detect import decision, support  # noqa: E402 — see above
 
 FORGET_S = 600
@@ -120,6 +121,7 @@ ABLATIONS: Mapping[str, Detector] = {
     "phase": _set(startup=0.0),
     "support rule": _replaced(support, "needed", lambda _: 1),
     "hold": _set(hold=0.0),
+    "roles that move": _replaced(judging, "turn", lambda *_: Turn.GOING),
     "joint evidence": _replaced(decision, "joint", lambda _: 1.0),
     "own share of what is odd": _replaced(decision, "DISCOVERIES", 10**9),
     "rare looking": _set(limits=dataclasses.replace(decision.DEFAULT_LIMITS, person=0.0)),

@@ -1,5 +1,6 @@
 """From a sighting to a verdict: gathers the numbers that the detection core asks for, and says what came of it as a finding."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from collector.analysis.behaviours import Behaviour, context_of, with_arguments
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
+from collector.analysis.roles import Turn, turn
 from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
 from collector.detect import argument_context, context, decision, peers, support
 from collector.detect.shell_commands import command_string, command_words
@@ -57,6 +59,8 @@ class Judgement:
     """A person did it, only looks, and nobody else here does: how rare that is in the cluster decides whether it is told."""
     sign: decision.Sign | None
     """What it says as one of several steps, if it is nothing by itself and nobody else does it."""
+    moving: bool
+    """It would be told, but those who did it before are silent: a role may be moving."""
 
 
 def context_in(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
@@ -226,7 +230,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         rollout=mixed,
         newcomer=first_event - replica.born < NEWCOMER or first_event - group.first < 2 * NEWCOMER,
     )
-    verdict = decision.decide(case, limits)
+    verdict, moving = _decide(case, limits, question, table)
     alone = mixed and siblings < 2
     action = verdict.action
     if verdict.followed and group.first + question.startup >= replica.first and verdict.action is decision.Action.NOTE:
@@ -278,7 +282,24 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     script = base_name(behaviour.exe) in COMMON and about.level <= context.Level.SUSPICIOUS
     said = context.Level.NEUTRAL if script else case.level
     sign = decision.Sign(verdict.probability, said, about.techniques) if weak else None
-    return Judgement(action, finding, alone, undecided, looked, sign)
+    return Judgement(action, finding, alone, undecided, looked, sign, moving)
+
+
+def _decide(
+    case: decision.Case, limits: decision.Limits, question: Question, table: SightingTable
+) -> tuple[decision.Verdict, bool]:
+    """Return the verdict, and whether it may be another soon since a role is moving.
+
+    Where somebody always does it, who is next to do it is drawn from turns and not from replicas.
+    """
+    verdict = decision.decide(case, limits)
+    known = case.supporters > 0 and not case.person and case.level < context.Level.KNOWN_BAD
+    if verdict.action is not decision.Action.RAISE or not known:
+        return verdict, False
+    became = turn(question, table)
+    if became is Turn.OVER:
+        verdict = decision.decide(dataclasses.replace(case, known=case.supporters), limits)
+    return verdict, became is Turn.OPEN
 
 
 def _pace(behaviour: Behaviour, about: context.Context) -> int:

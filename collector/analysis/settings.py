@@ -23,7 +23,8 @@ class Settings:
     next replica to follow, short enough to stay below a minute to detect."""
     rollout_holds: int = 3
     """How many holds something new waits in a revision that has fewer than two other replicas: rollouts start one pod at a time
-    and a pod is ready after seconds to a minute."""
+    and a pod is ready after seconds to a minute. As long waits what another did until now who has fallen silent: that a role
+    moves shows by then."""
     odd_holds: int = 10
     """How many holds something odd waits that nobody else does while too little is known of the workload to tell it: what an
     intruder did from the first minute on is told in the fifth."""

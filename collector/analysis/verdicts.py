@@ -234,9 +234,10 @@ class Verdicts:
             and self._tell_chain(self._chains.extend(Step(watched, finding, judgement.sign)))
         ):
             return
-        waits = judgement.alone and action is not decision.Action.RAISE
+        moving = judgement.moving and accomplice is None
+        waits = moving or (judgement.alone and action is not decision.Action.RAISE)
         holds = self.settings.odd_holds if judgement.undecided else self.settings.rollout_holds if waits else 0
-        if action is decision.Action.HOLD or (held and watched.holds < holds):
+        if action is decision.Action.HOLD or (moving and not held) or (held and watched.holds < holds):
             self._later(self.now + self._ns(self.settings.hold), watched)
         elif action is decision.Action.ACCEPT:
             self._accept(row, Standing.ACCEPTED)
