@@ -43,14 +43,14 @@ def test_the_leader_of_fifty_is_told_twice_at_most(cluster: Cluster) -> None:
 
 
 def test_the_leader_changes_where_an_autoscaler_brings_many_that_never_lead(cluster: Cluster) -> None:
-    led(cluster, 3, SCRIPTS, MOVES, END, guests=6)
+    led(cluster, 5, SCRIPTS, MOVES, END, guests=6)
 
     assert reasons(told(cluster)) == []
 
 
 def test_without_turns_each_of_them_was_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "turn", lambda *_: Turn.GOING)
-    led(cluster, 3, SCRIPTS, MOVES, END, guests=6)
+    led(cluster, 5, SCRIPTS, MOVES, END, guests=6)
 
     assert len(told(cluster)) >= 2
 
