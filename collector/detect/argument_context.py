@@ -10,7 +10,19 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from collector.detect.shell_commands import command_positions, command_string, command_words, commands
-from collector.detect.tools import COMMON, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
+from collector.detect.tools import (
+    CLIENTS,
+    COMMON,
+    JOBS,
+    SHELLS,
+    TEMPORARY,
+    Context,
+    Level,
+    base_name,
+    is_interpreter,
+    places,
+    tool,
+)
 
 __all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "only_wraps", "traits"]
 
@@ -174,7 +186,9 @@ def only_wraps(program: str, arguments: tuple[str, ...]) -> bool:
 
 def _is_helper(name: str) -> bool:
     known = tool(name)
-    return name not in SHELLS and not is_interpreter(name) and (known is None or (name in COMMON and not known.inspection))
+    if name in SHELLS or name in CLIENTS or is_interpreter(name):
+        return False
+    return known is None or (name in COMMON and not known.inspection)
 
 
 @lru_cache(maxsize=16_384)

@@ -7,7 +7,19 @@ import enum
 import re
 from dataclasses import dataclass
 
-__all__ = ["COMMON", "JOBS", "SHELLS", "TEMPORARY", "Context", "Level", "base_name", "is_interpreter", "places", "tool"]
+__all__ = [
+    "CLIENTS",
+    "COMMON",
+    "JOBS",
+    "SHELLS",
+    "TEMPORARY",
+    "Context",
+    "Level",
+    "base_name",
+    "is_interpreter",
+    "places",
+    "tool",
+]
 
 
 class Level(enum.IntEnum):
@@ -76,16 +88,14 @@ _add(Level.SUSPICIOUS, "T1489", "stops processes", "kill pkill killall reboot sh
 _add(Level.SUSPICIOUS, "T1485", "overwrites data", "dd truncate mkfs fallocate")
 _add(Level.SUSPICIOUS, "T1554", "copies or links files", "cp ln mkfifo mknod patch")
 _add(Level.SUSPICIOUS, "T1027.004", "compiles programs", "gcc cc g++ make ld as go rustc strip")
-_add(
-    Level.NEUTRAL,
-    "T1213",
-    "asks databases",
-    "psql mysql mariadb redis-cli valkey-cli mongo mongosh cqlsh sqlplus sqlcmd clickhouse-client ldapsearch etcdctl",
-)
 COMMON = frozenset(
     "date sort wc head tail less more cat grep egrep fgrep find ls stat file du df which host cp ln tar gzip od".split()  # noqa: SIM905 — names
 )
 """Tools of every script: in a command string they say nothing by themselves, only what they are pointed at."""
+CLIENTS = frozenset(
+    "psql mysql mariadb redis-cli valkey-cli mongo mongosh cqlsh sqlplus sqlcmd clickhouse-client ldapsearch etcdctl".split()  # noqa: SIM905 — names
+)
+"""What asks databases: normal wherever it is usual, but no helper like any other."""
 
 _INSPECTION = {
     "T1033": "id whoami who w users groups last lastlog logname",

@@ -133,7 +133,7 @@ def test_verdicts(changes: dict, action: decision.Action) -> None:
         ("/bin/busybox[wget]", "/bin/busybox[sh]", ("wget", "http://x"), context.Level.SUSPICIOUS, "T1105"),
         ("/usr/bin/dash", "/usr/sbin/cron", ("sh", "-c", "x"), context.Level.ROUTINE, None),
         ("/usr/bin/bash", "/usr/bin/dash", ("bash", "-c", "echo x >> /etc/cron.d/y"), context.Level.STRONG, "T1053.003"),
-        ("/usr/bin/psql", "/usr/bin/python3", ("psql",), context.Level.NEUTRAL, "T1213"),
+        ("/usr/bin/psql", "/usr/bin/python3", ("psql",), context.Level.NEUTRAL, None),
         ("/opt/app/report", "/usr/bin/python3", ("report",), context.Level.NEUTRAL, None),
         ("/dev/shm/x", "/usr/bin/bash", ("x",), context.Level.STRONG, "T1036.005"),
     ],
