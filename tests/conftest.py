@@ -35,6 +35,8 @@ ALONE = {
 """One more group, the last: beside its tests none of another group runs. They say that a load is captured without a loss, and
 for that an agent needs the processor that it has on any node that is not overloaded; or they make more events than rings hold,
 which fills those of all agents here, and count what is lost.
+
+A test that is like these and needs what its group shares carries the marker `alone`: it comes last in its file.
 """
 
 _SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
@@ -81,7 +83,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if _SEVERAL:
         first = list(dict.fromkeys(TOGETHER.values()))
         places = {group: place - len(first) for place, group in enumerate(first)} | dict.fromkeys(ALONE.values(), 1)
-        items.sort(key=lambda item: places.get(_group(_file(config, item)), 0))
+        files = {file: place for place, file in enumerate(dict.fromkeys(_file(config, item) for item in items))}
+
+        def place(item: pytest.Item) -> tuple[int, int, bool]:
+            file = _file(config, item)
+            return places.get(_group(file), 0), files[file], _is_alone(config, item)
+
+        items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the test's time begins
@@ -90,7 +98,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     if not _SEVERAL:
         return (yield)
     fcntl.flock(_QUEUE, fcntl.LOCK_EX)  # who waits for the room keeps others from entering it meanwhile
-    fcntl.flock(_ROOM, fcntl.LOCK_EX if _file(item.config, item) in ALONE else fcntl.LOCK_SH)
+    fcntl.flock(_ROOM, fcntl.LOCK_EX if _is_alone(item.config, item) else fcntl.LOCK_SH)
     fcntl.flock(_QUEUE, fcntl.LOCK_UN)
     try:
         return (yield)
@@ -100,6 +108,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def _file(config: pytest.Config, item: pytest.Item) -> str:
     return item.path.relative_to(config.rootpath).as_posix()
+
+
+def _is_alone(config: pytest.Config, item: pytest.Item) -> bool:
+    return _file(config, item) in ALONE or item.get_closest_marker("alone") is not None
 
 
 def _group(file: str) -> str:

@@ -170,6 +170,7 @@ def _total(told: dict[str, Counter[int]]) -> int:
     return sum(numbers.total() for numbers in told.values())
 
 
+@pytest.mark.alone  # a thousand execs a second
 def test_a_restart_of_the_agents_under_load_loses_nothing_and_tells_nothing_twice(
     release: Release, busy: str, record_property: Callable[[str, object], None]
 ) -> None:
@@ -186,6 +187,7 @@ def _images(release: Release) -> set[str]:
     return {container["image"].rpartition(":")[2] for each in owned for container in each["spec"]["containers"]}
 
 
+@pytest.mark.alone  # a thousand execs a second
 def test_an_upgrade_under_load_and_its_rollback_keep_events_history_and_authority(
     release: Release, shop: str, busy: str, record_property: Callable[[str, object], None]
 ) -> None:
