@@ -1,10 +1,12 @@
 """A real collector in its own process, an agent that speaks to it, and events to send."""
 
+import contextlib
 import os
 import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from forks import Forked
 from peerwatch import wire
 from peerwatch.columns import ColumnsBuilder, EventColumns
 from peerwatch.subjects import Container, ContainerKind, Pod, Subject, Workload
@@ -124,18 +127,20 @@ class Daemon:
     data: Path
     options: tuple[str, ...] = ()
     address: str = ""
-    process: "subprocess.Popen[str] | None" = None
+    process: "subprocess.Popen[str] | Forked | None" = None
     agents: list[Agent] = field(default_factory=list)
 
     def start(self) -> "Daemon":
-        log = (self.data.parent / f"{self.data.name}.log").open("a")
-        with log:
-            self.process = subprocess.Popen(
-                [*PROGRAM, "collector", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.options],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
+        words, output = os.pipe()
+        with open(output, "wb") as stdout, (self.data.parent / f"{self.data.name}.log").open("a") as log:  # noqa: PTH123 — a pipe
+            self.process = Forked(
+                ["collector", "--listen", "127.0.0.1:0", "--data", str(self.data), *self.options],
+                env=os.environ,
+                stdin=0,
+                stdout=stdout.fileno(),
+                stderr=log.fileno(),
             )
+        self.process.stdout = open(words, encoding="utf-8")  # noqa: PTH123, SIM115 — a pipe; `end` closes it
         line = self.process.stdout.readline()
         assert "listens on" in line, self.log()
         self.address = line.split("listens on ")[1].split(",")[0]
@@ -180,7 +185,7 @@ class Query:
 
 
 class Command:
-    """Runs `peerwatch` as a user would, in a pipe."""
+    """Runs `peerwatch` as a user would, into files."""
 
     def __call__(
         self, *arguments: object, server: str = "", given: str | None = None, cwd: Path | None = None
@@ -188,21 +193,24 @@ class Command:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PEERWATCH_")}
         if server:
             environment["PEERWATCH_SERVER"] = server
-        return subprocess.run(
-            [*PROGRAM, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=60,
-            check=False,
-            input=given,
-            cwd=cwd,
-        )
+        with contextlib.ExitStack() as stack:
+            stdin, *outputs = files = [stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
+            stdin.write(given or "")
+            stdin.seek(0)
+            words = [str(each) for each in arguments]
+            streams = dict(zip(("stdin", "stdout", "stderr"), (each.fileno() for each in files), strict=True))
+            code = Forked(words, env=environment, cwd=cwd, **streams).wait(60)
+            for each in outputs:
+                each.seek(0)
+            return subprocess.CompletedProcess(words, code, *(each.read() for each in outputs))
 
 
 def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
+    asked = time.monotonic()
     while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.05)
+        now = time.monotonic()
+        assert now < deadline, "the condition did not come true"
+        time.sleep(max(0.05, now - asked))  # not more than half the time of a processor, whatever is asked
+        asked = time.monotonic()
