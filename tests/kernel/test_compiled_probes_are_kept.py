@@ -15,6 +15,7 @@ from harness.capture import Capture
 from harness.containers import Container
 from harness.session import run
 from harness.world import World
+from kernel.conftest import PIN_FOLDER
 
 from agent.capture.compiled import keep, kept
 from agent.capture.pins import unpin_all
@@ -43,12 +44,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def file(cache: Path, own_pins: Path) -> Path:
-    """What a first start left; its probes are gone."""
-    start(own_pins)
-    (file,) = cache.iterdir()
+@pytest.fixture(scope="module")
+def first_start(_attached: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a first start left; its probes are gone. It takes two seconds, so there is one."""
+    folder = tmp_path_factory.mktemp("first") / "cache"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PEERWATCH_CACHE", str(folder))
+        start(PIN_FOLDER.with_name(PIN_FOLDER.name + "-first"))
+    (file,) = folder.iterdir()
     return file
+
+
+@pytest.fixture
+def file(cache: Path, first_start: Path) -> Path:
+    """What a first start left, for this test alone."""
+    shutil.copytree(first_start.parent, cache)
+    return cache / first_start.name
 
 
 @pytest.fixture
