@@ -13,12 +13,19 @@ KINDS = "all,configmap,serviceaccount,role,rolebinding,networkpolicy,poddisrupti
 CLUSTER_KINDS = "clusterrole,clusterrolebinding,priorityclass"
 
 
-@pytest.fixture
-def release(node: Node, product: None) -> Iterator[Release]:  # noqa: ARG001 — the node has the images
+@pytest.fixture(scope="module")
+def place(node: Node, product: None) -> Iterator[Release]:  # noqa: ARG001 — the node has the images
     with Release(node) as release:
-        release.install()
-        release.until_ready()
         yield release
+
+
+@pytest.fixture
+def release(place: Release) -> Release:
+    """Installed, by this test or, if it was not removed, by the one before."""
+    if not place.pods():
+        place.install()
+        place.until_ready()
+    return place
 
 
 def test_uninstall_leaves_nothing_on_the_node_and_nothing_in_the_cluster(release: Release) -> None:
