@@ -59,9 +59,10 @@ sys.dont_write_bytecode = False
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many processes `-n auto` is: one more than processors, because a Kubernetes node is mostly waited for.
 
-    Beyond eight, the rest is done long before the longest group.
+    Beyond eight, the rest is done long before the longest group; on one processor, each test would be late for another's sake.
     """
-    return min(len(os.sched_getaffinity(0)) + 1, 8)
+    processors = len(os.sched_getaffinity(0))
+    return min(processors + 1, 8) if processors > 1 else 0
 
 
 @pytest.hookimpl(optionalhook=True)
