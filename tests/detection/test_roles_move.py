@@ -64,9 +64,9 @@ def test_tools_of_a_leader_that_are_hardly_ever_normal_are_told_of_two_leaders(c
 
 
 def test_the_rates_of_a_new_leader_are_no_deviation(cluster: Cluster) -> None:
-    leaders = led(cluster, 3, JOBS, MOVES[:1], END)
-    for begin, end, leader in ((10, MOVES[0], leaders[0]), (MOVES[0] + 16, END, leaders[1])):
-        for at in every(0.7, begin, end):
+    leaders, move, end = led(cluster, 3, JOBS, (HOUR,), 3 * HOUR), HOUR, 3 * HOUR
+    for begin, until, leader in ((10, move, leaders[0]), (move + 16, end, leaders[1])):
+        for at in every(0.7, begin, until):
             cluster.connect(at, leader, TALLY, ("10.4.2.9", 5432), peer=service("ledger", "StatefulSet"))
 
     assert reasons(told(cluster)) == []
