@@ -96,14 +96,20 @@ class OpenIncident:
     def add_evidence(self, uid: str, evidence: Evidence, kind: BehaviourType) -> None:
         """Add an event, while there is room.
 
-        What connects may be the service itself, whose children are all that happens: only what was executed roots a tree.
+        What connects may be the service itself, whose children are all that happens: only what was executed roots a tree. Of an
+        incident of several replicas it does so for a while only: what all do again later is how they work by then, and what one
+        of them does under it is its own.
         """
         self.last = max(self.last, evidence.time)
-        if kind is BehaviourType.EXEC and len(self.pids) < MOST_PIDS:
+        rooted = len(self.replicas) == 1 or evidence.time - self._latest_of(uid) < SPREAD
+        if kind is BehaviourType.EXEC and rooted and len(self.pids) < MOST_PIDS:
             self.pids.add((uid, evidence.pid))
         if len(self.evidence) < MOST_EVIDENCE and evidence not in self.evidence:
             self.evidence.append(evidence)
             self.changed = True
+
+    def _latest_of(self, uid: str) -> int:
+        return max((time for (_, each), time in self.latest.items() if each == uid), default=0)
 
     def grows(self, uid: str, parent_pid: int, time: int) -> bool:
         """Return whether a child of this process belongs to the incident's process tree."""

