@@ -60,7 +60,8 @@ class Judgement:
     sign: decision.Sign | None
     """What it says as one of several steps, if it is nothing by itself and nobody else does it."""
     moving: bool
-    """It would be told, but those who did it before are silent: a role may be moving."""
+    """It would be told, but those who did it before are silent, so that a role may be moving, or the replicas of a young
+    workload begin it one after the other."""
 
 
 def context_in(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
@@ -229,11 +230,13 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         outside=behaviour.type is BehaviourType.CONNECT and context.is_outside(behaviour.target),
         rollout=mixed,
         newcomer=first_event - replica.born < NEWCOMER or first_event - group.first < 2 * NEWCOMER,
+        alone=int(np.count_nonzero(replicas.running)) < 2,
     )
     verdict, moving = _decide(case, limits, question, table)
     alone = mixed and siblings < 2
     action = verdict.action
-    if verdict.followed and group.first + question.startup >= replica.first and verdict.action is decision.Action.NOTE:
+    first_start = group.first + question.startup >= replica.first and about.level < context.Level.KNOWN_BAD
+    if verdict.followed and first_start and verdict.action is decision.Action.NOTE:
         action = decision.Action.ACCEPT  # the deployment's first start: nothing changed, it is how it is
     if verdict.followed and _known_before(entry, table):
         action = decision.Action.ACCEPT  # the next run of a job does what the one before did
@@ -293,6 +296,8 @@ def _decide(
     Where somebody always does it, who is next to do it is drawn from turns and not from replicas.
     """
     verdict = decision.decide(case, limits)
+    if verdict.action is decision.Action.RAISE and case.level is context.Level.KNOWN_BAD:
+        return verdict, case.newcomer and case.unsuspected > 0
     known = case.supporters > 0 and not case.person and case.level < context.Level.KNOWN_BAD
     if verdict.action is not decision.Action.RAISE or not known:
         return verdict, False
@@ -375,8 +380,8 @@ _BY_LEVEL = {
 def _severity(verdict: decision.Verdict, case: decision.Case, *, unsure: bool) -> Severity:
     if verdict.action is decision.Action.NOTE:
         return Severity.INFO
-    if verdict.action is not decision.Action.RAISE:
-        return Severity.LOW  # told only beside what is worse
+    if verdict.action is not decision.Action.RAISE and case.level < context.Level.KNOWN_BAD:
+        return Severity.LOW  # told only beside what is worse; nothing is worse than what waits here though known bad
     severity = _BY_LEVEL[case.level]
     if case.person and severity > Severity.LOW:  # somebody with the cluster's own rights stands behind it
         severity = Severity(severity - 1)
@@ -384,7 +389,7 @@ def _severity(verdict: decision.Verdict, case: decision.Case, *, unsure: bool) -
 
 
 def _kind(verdict: decision.Verdict, case: decision.Case, *, mixed: bool) -> IncidentKind:
-    if case.level is context.Level.KNOWN_BAD and verdict.action is decision.Action.RAISE:
+    if case.level is context.Level.KNOWN_BAD and verdict.action is not decision.Action.NOTE:
         return IncidentKind.KNOWN_BAD
     if verdict.followed:
         return IncidentKind.ROLLOUT_CHANGE if mixed else IncidentKind.NEW_BEHAVIOUR

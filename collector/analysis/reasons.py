@@ -7,7 +7,8 @@ from peerwatch.subjects import ContainerKind
 from collector.analysis.behaviour_keys import printable
 from collector.analysis.findings import Finding
 from collector.detect.decision import FOLLOWED
-from collector.records import BehaviourType, ReplicaRef, Severity
+from collector.detect.tools import Level
+from collector.records import BehaviourType, IncidentKind, ReplicaRef, Severity
 
 __all__ = ["sentence"]
 
@@ -29,7 +30,7 @@ def sentence(finding: Finding, replicas: list[ReplicaRef], behaviours: int, alik
     if behaviours > 1:
         text += f" and did {behaviours - 1} more unusual thing{'s' if behaviours > 2 else ''}"
     text += f"; {_comparison(finding, alike)}"
-    if finding.context.why and finding.severity > Severity.INFO:
+    if finding.context.why and (finding.severity > Severity.INFO or finding.context.level is Level.KNOWN_BAD):
         text += f" ({finding.context.why})"
     if finding.unpaid:
         text += "; it is a note since this workload has had more alerts than the budget allows"
@@ -53,6 +54,8 @@ def _deed(finding: Finding) -> str:
 def _comparison(finding: Finding, alike: int) -> str:
     compared, earlier = finding.compared, finding.earlier
     sharing = max(finding.sharing, min(alike, compared))
+    if finding.followed and finding.kind is not IncidentKind.ROLLOUT_CHANGE and finding.context.level is Level.KNOWN_BAD:
+        return f"{sharing} of its {compared} peers do so as well from the start on: it is how they work, or their image is bad"
     if finding.followed:
         change = f"revision {finding.replica.revision}" if finding.replica.revision else "the workload"
         return f"{sharing} of its {compared} peers do so as well: {change} changed"

@@ -112,6 +112,8 @@ class Case:
     """Those of them that are of this level or above."""
     newcomer: bool = False
     """Replica or workload are known for minutes only: what comes from outside may be their probes and hooks."""
+    alone: bool = False
+    """No other replica runs: nobody will follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,8 @@ def decide(case: Case, limits: Limits) -> Verdict:
 def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -> Action:
     if case.level >= Level.KNOWN_BAD:
         action = Action.NOTE if followed else Action.RAISE
-        return Action.HOLD if case.starting and not case.held else action
+        young = case.starting or (case.newcomer and not case.alone)  # how it works is not known yet, and peers will tell
+        return Action.HOLD if young and not case.held else action
     if not case.held:
         settled = case.novelty <= limits.settled
         at_once = (

@@ -73,10 +73,12 @@ def test_a_replica_poisoned_from_the_start_is_flagged_and_teaches_nothing(cluste
 
 def test_file_less_execution_is_known_bad(cluster: Cluster) -> None:
     pods = cluster.pods(5)
-    cluster.normal(pods, 0, 60)
-    cluster.exec(45.5, pods[0], "memfd:x", flags=(ProcessFlag.MEMFD,))
+    cluster.normal(pods, 0, 320)
+    cluster.exec(300.5, pods[0], "memfd:x", flags=(ProcessFlag.MEMFD,))
 
     (alert,) = alerts(analyse(cluster))
+
+    assert alert.time - alert.first_event == SECOND // 10
 
     assert alert.kind == IncidentKind.KNOWN_BAD
     assert alert.severity == Severity.CRITICAL
