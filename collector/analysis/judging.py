@@ -14,6 +14,7 @@ from collector.analysis.novelty import discovered, probability_of_level, probabi
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
 from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
+from collector.analysis.starts import program_in_question
 from collector.detect import argument_context, context, decision, peers, support
 from collector.detect.shell_commands import command_string, command_words
 from collector.detect.tools import COMMON, base_name, tool
@@ -206,10 +207,11 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         age=first_event - replica.born,
         now=now,
     )
-    about = context_in(behaviour, group, table)
+    program = program_in_question(question, table)
+    about = context_in(behaviour, group, table) if program is None else context_of(behaviour)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
-    novelty = probability_of_new(question, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
-    if behaviour.base and about.why:
+    novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
+    if behaviour.base and not program and about.why:
         novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
     level = about.level if not (person and about.inspection) else context.Level.NEUTRAL
     known_here, as_odd = discovered(question, level, table)
@@ -226,7 +228,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         starting=starting,
         person=person,
         held=question.held,
-        arguments=bool(behaviour.base),
+        arguments=bool(behaviour.base) and not program,
         outside=behaviour.type is BehaviourType.CONNECT and context.is_outside(behaviour.target),
         rollout=mixed,
         newcomer=first_event - replica.born < NEWCOMER or first_event - group.first < 2 * NEWCOMER,

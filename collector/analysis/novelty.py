@@ -46,6 +46,8 @@ class _Others:
     def of(cls, question: Question, entry: Entry, table: SightingTable) -> "_Others":
         rows = question.group.rows_of(entry.column_type)
         rows = rows[rows != question.row]
+        if question.behaviour.base and not entry.base:  # its program is in question: what starts did with it shows nothing
+            rows = rows[~np.isin(rows, list(entry.rows.values()))]
         behaviour, slot = table.behaviour[rows].astype(np.int64), table.slot[rows].astype(np.int64)
         first, standing = table.first[rows], table.standing[rows]
         accepted = standing == Standing.ACCEPTED
@@ -78,19 +80,22 @@ class _Others:
 _ALL = slice(None)
 
 
-def probability_of_new(question: Question, replicas: Replicas, table: SightingTable, *, mixed: bool, pace: int) -> float:
+def probability_of_new(
+    question: Question, entry: Entry, replicas: Replicas, table: SightingTable, *, mixed: bool, pace: int
+) -> float:
     """Return how probable something new is here: in the workload, in its revision, from the same doer; the largest.
 
     A rollout is new as a whole, and a task runner's shell starts something new every few minutes while its loops repeat.
 
     Args:
         question: the sighting in question.
+        entry: what would be new: its behaviour, or the program if that is in question again with its arguments.
         replicas: of its group.
         table: all sightings.
         mixed: the group has several revisions.
         pace: what happens more often than this on a replica (nanoseconds) counts no more; 0: each time counts.
     """
-    group, entry = question.group, question.group.entries[int(table.behaviour[question.row])]
+    group = question.group
     others = _Others.of(question, entry, table)
     doer = table.source[others.rows] == entry.source
     if entry.base:
