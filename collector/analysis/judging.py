@@ -194,9 +194,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         comparable &= replicas.start_seen
     if behaviour.base:  # who never runs the program had no opportunity to give it arguments
         base = group.find(BehaviourType.EXEC, behaviour.base)
-        runs = np.zeros_like(same)
-        runs[replicas.places(base.rows if base else ())] = True
-        comparable &= runs
+        comparable &= np.isin(replicas.ids, list(base.rows) if base else [])
     comparison = peers.compare(
         replica=int(np.searchsorted(replicas.ids, replica_id)),
         shows=shows,
