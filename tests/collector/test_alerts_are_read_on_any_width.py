@@ -1,5 +1,6 @@
 """A list of alerts: on a terminal what was done stands below who did it, in a pipe each alert is one line."""
 
+import contextlib
 import dataclasses
 import os
 import pty
@@ -49,10 +50,14 @@ def shown_on_a_terminal(incidents: list[Incident], monkeypatch: pytest.MonkeyPat
     with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", terminal)
         print_incidents(incidents, ListOutput.TABLE)
-        terminal.flush()
-        lines = os.read(ours, 65_536).decode().splitlines()
-    os.close(ours)
-    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in lines]
+    shown = b""
+    with (
+        os.fdopen(ours, "rb", buffering=0) as screen,
+        contextlib.suppress(OSError),
+    ):  # EIO: all was read, and nobody writes any more
+        while part := screen.read(4096):
+            shown += part
+    return [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in shown.decode().splitlines()]
 
 
 def test_on_a_terminal_each_deed_stands_on_lines_of_its_own_below_who_did_it(monkeypatch: pytest.MonkeyPatch) -> None:
