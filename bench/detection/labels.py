@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerwatch.jsonlines import format_time, parse_time
+from peerwatch.times import format_time, parse_time
 
 __all__ = ["Label"]
 

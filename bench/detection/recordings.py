@@ -10,7 +10,7 @@ import numpy as np
 from labels import Label
 from peerwatch import jsonlines
 from peerwatch.columns import EventColumns
-from peerwatch.jsonlines import parse_time
+from peerwatch.times import parse_time
 
 from collector.recordings import lines_of
 

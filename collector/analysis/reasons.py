@@ -1,8 +1,8 @@
 """The one sentence of an incident: who did what, who did not, and why it matters. A person acts on it."""
 
 from peerwatch.columns import ProcessFlag
-from peerwatch.jsonlines import format_time
 from peerwatch.subjects import ContainerKind
+from peerwatch.times import format_time
 
 from collector.analysis.behaviour_keys import printable
 from collector.analysis.findings import Finding

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 from peerwatch.columns import NANOSECONDS
-from peerwatch.jsonlines import parse_time
 from peerwatch.kubernetes.fields import MAX_VALUE, MalformedError
 from peerwatch.kubernetes.pods import MAX_ANNOTATIONS, MAX_LABELS, parse_pod
 from peerwatch.subjects import Container, ContainerKind, Workload
+from peerwatch.times import parse_time
 
 UID = "7e0c9f52-3b1d-4c57-9a40-0d1f6b7c8e9a"
 A, B, C, D, E = (digit * 64 for digit in "abcde")

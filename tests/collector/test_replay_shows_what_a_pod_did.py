@@ -9,6 +9,7 @@ from collector_harness import SECOND, Command, Daemon, Events
 from peerwatch import jsonlines
 from peerwatch.columns import ColumnsBuilder, EventColumns, Peer, ProcessFlag
 from peerwatch.subjects import Workload
+from peerwatch.times import format_time, parse_time
 
 from collector.archive.timeorder import Source, in_order, merge
 
@@ -51,8 +52,8 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Dae
         (["--workload", "cart"], 10),
         (["--workload", "Deployment/api", "--container", "app"], 10),
         (["--container", "other"], 0),
-        (["--cluster", "test", "--since", jsonlines.format_time(BASE + 3600 * SECOND)], 11),
-        (["--until", jsonlines.format_time(BASE + 2)], 2),
+        (["--cluster", "test", "--since", format_time(BASE + 3600 * SECOND)], 11),
+        (["--until", format_time(BASE + 2)], 2),
     ],
 )
 def test_the_same_filters_work_on_files_and_on_a_collector(
@@ -70,7 +71,7 @@ def test_files_of_several_nodes_are_one_recording(peerwatch: Command, tmp_path: 
     one = written(tmp_path / "one.jsonl", events.table(begin=BASE))
     two = written(tmp_path / "two.jsonl", events.table(begin=BASE + 2, node="node-2"))
     lines = peerwatch("replay", two, one, "--output", "json").stdout.splitlines()
-    times = [jsonlines.parse_time(json.loads(line)["time"]) for line in lines]
+    times = [parse_time(json.loads(line)["time"]) for line in lines]
     assert len(times) == 22
     assert times == sorted(times)
 
@@ -100,9 +101,9 @@ def test_the_tree_says_who_started_whom(peerwatch: Command, tmp_path: Path, even
     assert out.splitlines() == [
         "shop/cart-0 app  on node-1",
         "└─ 1 /sbin/tini (began before)",
-        "   └─ 10 00:20:00 sh  (/bin/sh)".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
-        "      └─ 11 00:20:00 nc -e  (/usr/bin/nc)".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
-        "         └─ 00:20:00 connect tcp 203.0.113.9:4444 REFUSED".replace("00:20:00", jsonlines.format_time(BASE)[11:19]),
+        "   └─ 10 00:20:00 sh  (/bin/sh)".replace("00:20:00", format_time(BASE)[11:19]),
+        "      └─ 11 00:20:00 nc -e  (/usr/bin/nc)".replace("00:20:00", format_time(BASE)[11:19]),
+        "         └─ 00:20:00 connect tcp 203.0.113.9:4444 REFUSED".replace("00:20:00", format_time(BASE)[11:19]),
     ]
 
 
@@ -159,7 +160,7 @@ def test_the_timeline_names_every_kind(peerwatch: Command, tmp_path: Path, every
 
 def test_the_tree_says_how_each_process_ended(peerwatch: Command, tmp_path: Path, everything: EventColumns) -> None:
     path = written(tmp_path / "events.jsonl", everything)
-    clock = jsonlines.format_time(BASE)[11:19]
+    clock = format_time(BASE)[11:19]
     odd = "script /app/x.sh  uid 1000 as 0  gid 50 as 51  gained CAP_NET_RAW, CAP_SYS_ADMIN"
     assert peerwatch("replay", path, "--output", "tree").stdout.splitlines() == [
         "shop/cart-0 app  on node-1",

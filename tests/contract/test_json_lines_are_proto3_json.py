@@ -8,6 +8,7 @@ from harness.tables import tables
 from hypothesis import example as explicitly, given, strategies as st
 from peerwatch import jsonlines
 from peerwatch.columns import EventColumns, EventKind
+from peerwatch.times import format_duration, format_time, parse_duration, parse_time
 from peerwatch.v1 import event_pb2
 
 # The two examples of the contract, in the order and with the fields that users know them by.
@@ -152,7 +153,7 @@ def test_unknown_fields_values_and_kinds_do_no_harm() -> None:
 @explicitly(0)
 @explicitly(1_795_000_000 * 10**9)
 def test_times_survive_their_text(time: int) -> None:
-    assert jsonlines.parse_time(jsonlines.format_time(time)) == time
+    assert parse_time(format_time(time)) == time
 
 
 @pytest.mark.parametrize(
@@ -164,12 +165,12 @@ def test_times_survive_their_text(time: int) -> None:
     ],
 )
 def test_times_with_offsets(text: str, time: int) -> None:
-    assert jsonlines.parse_time(text) == time
+    assert parse_time(text) == time
 
 
 @given(st.integers(-(2**63), 2**63))
 def test_durations_survive_their_text(duration: int) -> None:
-    assert jsonlines.parse_duration(jsonlines.format_duration(duration)) == duration
+    assert parse_duration(format_duration(duration)) == duration
 
 
 # Where one part of a line ends and another begins.

@@ -15,6 +15,7 @@ from typing import Any, Self
 import grpc
 import orjson
 from peerwatch import jsonlines, wire
+from peerwatch.times import format_time, parse_time
 from peerwatch.v1 import ingest_pb2, ingest_pb2_grpc
 
 from demo.attack import ADDRESS, PORT
@@ -81,7 +82,7 @@ class Recording:
 def _events(path: Path) -> Iterator[tuple[int, bytes, Json]]:
     for line in path.read_bytes().splitlines(keepends=True):
         event = orjson.loads(line)
-        yield jsonlines.parse_time(event["time"]), line, event
+        yield parse_time(event["time"]), line, event
 
 
 def _workload(event: Json) -> str:
@@ -101,7 +102,7 @@ def is_of(line: bytes, namespace: str) -> bool:
 
 def moved(line: bytes, by: int) -> bytes:
     """Return a line with all its times later by so many nanoseconds."""
-    return _TIME.sub(lambda match: b'"%b"' % jsonlines.format_time(jsonlines.parse_time(match[1].decode()) + by).encode(), line)
+    return _TIME.sub(lambda match: b'"%b"' % format_time(parse_time(match[1].decode()) + by).encode(), line)
 
 
 class Sender:

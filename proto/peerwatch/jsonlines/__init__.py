@@ -7,17 +7,12 @@ whole seconds) is worked out once.
 
 from peerwatch.jsonlines.reading import MAX_LINE, BadLineError, Reader, lines, read
 from peerwatch.jsonlines.writing import write
-from peerwatch.times import format_duration, format_time, parse_duration, parse_time
 
 __all__ = [
     "MAX_LINE",
     "BadLineError",
     "Reader",
-    "format_duration",
-    "format_time",
     "lines",
-    "parse_duration",
-    "parse_time",
     "read",
     "write",
 ]
