@@ -310,6 +310,11 @@ def _own_names(subject: Subject) -> list[tuple[str, str]]:
     return [each for each in names if len(each[0]) >= SHORTEST_NAME]
 
 
+def words_of(behaviour: Behaviour) -> tuple[str, ...]:
+    """Return the template of an exec's arguments, whether they are what is judged or stand as an example beside a program."""
+    return behaviour.words or arguments.template(base_name(behaviour.exe), behaviour.example[1:])
+
+
 def context_of(behaviour: Behaviour) -> context.Context:
     """Return what a behaviour means anywhere."""
     flags = behaviour.flags

@@ -189,13 +189,13 @@ class Counts:
         # A mark for each is a tenth of what `unique` takes, which hashes them.
         chosen = np.zeros(len(cells), bool)
         chosen[touched] = True
-        touched = np.flatnonzero(chosen & (cells.count[: len(cells)] > 0))
+        chosen &= cells.count[: len(cells)] > 0
+        touched = np.flatnonzero(chosen)
         going = touched[items.connects[cells.item[touched]]]
         some, destinations = np.unique(cells.replica[going], return_counts=True)
         fans = replicas.fan[some]
         cells.count[fans] = destinations
-        chosen = np.zeros(len(cells), bool)
-        chosen[touched] = chosen[fans] = True
+        chosen[fans] = True
         active = np.flatnonzero(chosen).astype(np.int64)
         item, replica = cells.item[active], cells.replica[active]
         cells.window[active] = items.window[item] = replicas.window[replica] = window

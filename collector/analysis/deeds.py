@@ -8,8 +8,7 @@ from typing import TypeAlias
 
 from peerwatch.columns import ProcessFlag
 
-from collector.analysis.behaviours import Behaviour, context_of
-from collector.detect import arguments
+from collector.analysis.behaviours import Behaviour, context_of, words_of
 from collector.detect.shell_commands import command_string, commands
 from collector.detect.tools import COMMON, SHELLS, TEMPORARY, Level, base_name, tool
 
@@ -32,8 +31,9 @@ def deed(behaviour: Behaviour) -> Deed | None:
         return (behaviour.key,) if about.level >= Level.STRONG else None
     if behaviour.flags & _DROPPED or behaviour.exe.startswith(TEMPORARY):
         return ("a dropped file",)
-    words = behaviour.words or arguments.template(name, behaviour.example[1:])
-    if about.level >= Level.STRONG:
+    if about.level < Level.STRONG:
+        words = words_of(behaviour)
+    else:
         script = command_string(name, behaviour.example[1:])
         words = () if script is None else tuple(_command(word) for word, is_command in commands(script) if is_command)
     return "sh" if name in SHELLS else name, *words[:MOST_WORDS], *about.techniques

@@ -9,8 +9,7 @@ from collections import OrderedDict
 
 from peerwatch.columns import ProcessFlag
 
-from collector.analysis.behaviours import Behaviour
-from collector.detect import arguments
+from collector.analysis.behaviours import Behaviour, words_of
 from collector.detect.tools import SHELLS, Level, base_name
 from collector.records import WorkloadKey
 
@@ -61,7 +60,7 @@ def errand(behaviour: Behaviour) -> tuple[str, ...] | None:
     name = base_name(behaviour.exe)
     if behaviour.target:
         return "connect", name, behaviour.target
-    words = behaviour.words or arguments.template(name, behaviour.example[1:])
+    words = words_of(behaviour)
     if name in SHELLS:  # `sh` is another program in each distribution, and says the same
         return ("exec", "sh", *words) if words else None
     return "exec", name, *words

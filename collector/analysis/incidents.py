@@ -101,15 +101,16 @@ class OpenIncident:
         of them does under it is its own.
         """
         self.last = max(self.last, evidence.time)
-        rooted = len(self.replicas) == 1 or evidence.time - self._latest_of(uid) < SPREAD
-        if kind is BehaviourType.EXEC and rooted and len(self.pids) < MOST_PIDS:
+        if kind is BehaviourType.EXEC and len(self.pids) < MOST_PIDS and self._is_root(uid, evidence.time):
             self.pids.add((uid, evidence.pid))
         if len(self.evidence) < MOST_EVIDENCE and evidence not in self.evidence:
             self.evidence.append(evidence)
             self.changed = True
 
-    def _latest_of(self, uid: str) -> int:
-        return max((time for (_, each), time in self.latest.items() if each == uid), default=0)
+    def _is_root(self, uid: str, time: int) -> bool:
+        if len(self.replicas) == 1:
+            return True
+        return time - max((latest for (_, each), latest in self.latest.items() if each == uid), default=0) < SPREAD
 
     def grows(self, uid: str, parent_pid: int, time: int) -> bool:
         """Return whether a child of this process belongs to the incident's process tree."""

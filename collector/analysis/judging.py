@@ -291,7 +291,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
 def _decide(
     case: decision.Case, limits: decision.Limits, question: Question, table: SightingTable
 ) -> tuple[decision.Verdict, bool]:
-    """Return the verdict, and whether it may be another soon since a role is moving.
+    """Return the verdict, and whether it may be another soon: a role is moving, or a young workload's replicas follow.
 
     Where somebody always does it, who is next to do it is drawn from turns and not from replicas.
     """

@@ -100,13 +100,17 @@ class Progress:
             self._shown = False
 
 
+def _cells(parts: Sequence[str | Cell]) -> list[Cell]:
+    return [each if isinstance(each, Cell) else Cell(each) for each in parts]
+
+
 def _console() -> Console:
     return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, right: Sequence[str] = ()) -> None:
     """Print rows under a header; the columns named in `right` hold numbers."""
-    cells = [[each if isinstance(each, Cell) else Cell(each) for each in row] for row in rows]
+    cells = [_cells(row) for row in rows]
     if sys.stdout.isatty():
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
         for name in header:
@@ -124,7 +128,7 @@ def print_entries(header: Sequence[str], rows: Sequence[tuple[Sequence[str | Cel
 
     On a terminal these stand below their row, each on lines of its own; in a pipe all of a row is one line.
     """
-    cells = [[each if isinstance(each, Cell) else Cell(each) for each in row] for row, _ in rows]
+    cells = [_cells(row) for row, _ in rows]
     lines = _aligned([[Cell(name, "bold") for name in header[:-1]], *cells], [False] * (len(header) - 1))
     if not sys.stdout.isatty():
         for line, last in zip(lines, [header[-1:], *(texts for _, texts in rows)], strict=True):
@@ -152,7 +156,7 @@ def _aligned(rows: Sequence[Sequence[Cell]], right: Sequence[bool]) -> list[list
 
 def print_line(parts: Sequence[str | Cell]) -> None:
     """Print one line of parts, as they are one after the other."""
-    cells = [each if isinstance(each, Cell) else Cell(each) for each in parts]
+    cells = _cells(parts)
     if sys.stdout.isatty():
         line = Text()
         for cell in cells:
