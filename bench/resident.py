@@ -98,9 +98,10 @@ def _short(running: Running, node: "_Node", count: int) -> list[Figure]:
     before = len(running.delivered().marks)
     born: dict[str, Container] = {}
     for done in range(0, count, MOST_PODS):
-        born |= node.run_short(min(MOST_PODS, count - done))
+        short = node.run_short(min(MOST_PODS, count - done))
         running.settle(PATIENCE_S)
-        node.forget(born)
+        node.forget(short)
+        born |= short
     after = running.delivered()
     marks = {each.text[1:]: each for each in after.marks[before:]}
     ids = [container.id for pod, container in born.items() if pod in marks and marks[pod].container == container.id]

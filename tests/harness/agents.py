@@ -174,8 +174,8 @@ class Delivered:
         self.kinds: Counter[tuple[str | None, str]] = Counter()
         """What this container did, by kind and executable."""
         self.lost: Counter[str] = Counter()
-        self.total = self.others = 0
-        """Events of this container, those of other programs among them; of other containers on this host."""
+        self.others = 0
+        """Events of other containers on this host."""
         self.processes: set[tuple[int, int]] = set()
         """What connected, by pid and start."""
         for event in events:
@@ -185,11 +185,15 @@ class Delivered:
                 continue
             count = getattr(getattr(event, kind), "count", 1) if kind else 0
             if event.container.id == container:
-                self.total += count
                 self.kinds[kind, event.process.exe] += count
                 self._add(kind, event)
             else:
                 self.others += count
+
+    @property
+    def total(self) -> int:
+        """Return how many events of this container have arrived, those of other programs among them."""
+        return self.kinds.total()
 
     def compare(self, expected: Counter[Any]) -> tuple[Counter[Any], Counter[Any]]:
         """Return what did not arrive, and what arrived too often.
