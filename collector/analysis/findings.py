@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.sightings import Group, Replica
+from collector.detect.peers import Comparison
 from collector.detect.tools import Context
 from collector.records import IncidentKind, Severity
 
@@ -40,5 +41,7 @@ class Finding:
     """It was told before, and goes on."""
     unpaid: bool = False
     """It is no alert because its workload has told more than its budget (`spending`)."""
+    elsewhere: Comparison | None = None
+    """What other workloads of the same image do, if it was compared with them."""
     unsure: bool = False
     """Its workload is known for minutes only or has few replicas, and it is not so rare that this does not matter."""

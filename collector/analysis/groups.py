@@ -58,6 +58,7 @@ class Groups:
         self.counters = Counters()
         self.table = SightingTable()
         self.by_place: dict[Place, Group] = {}
+        self._by_image: dict[str, dict[Place, Group]] = {}
         self.vocabulary = Vocabulary()
         self._notes = Notes()
         """Sightings by subject and behaviour as the vocabulary numbers them."""
@@ -86,6 +87,7 @@ class Groups:
         if replica is None:
             record = Replica(pod.uid or pod.name, pod.name, subject.node, pod.revision, pod.created_at, time)
             replica = group.replica(record)
+            self._runs(group, subject)
         generalised = group.generalised
         index = group.entry(behaviour)
         if group.generalised != generalised:
@@ -111,8 +113,23 @@ class Groups:
         group = self.by_place.get(place_of(subject))
         if group is None:
             return -1
+        if not group.image:  # it was restored
+            self._runs(group, subject)
         replica, entry = group.by_uid.get(subject.pod.uid or subject.pod.name), group.find_behaviour(behaviour)
         return -1 if replica is None or entry is None else entry.rows.get(replica, -1)
+
+    def _runs(self, group: Group, subject: Subject) -> None:
+        """Note which image a group runs: that of its newest replica."""
+        image = subject.container.image_digest or subject.container.image
+        if image and image != group.image:
+            self._leave_image(group)
+            group.image, group.same_image = image, self._by_image.setdefault(image, {})
+            group.same_image[group.workload, group.container] = group
+
+    def _leave_image(self, group: Group) -> None:
+        group.same_image.pop((group.workload, group.container), None)
+        if not group.same_image:
+            self._by_image.pop(group.image, None)
 
     def known(self, pairs: I64) -> I64:
         """Return the sightings that were noted of pairs of subject and behaviour, -1 where none was."""
@@ -159,7 +176,9 @@ class Groups:
                 self._forget(place)
 
     def _forget(self, place: Place) -> None:
-        self.by_place.pop(place).forget()
+        group = self.by_place.pop(place)
+        self._leave_image(group)
+        group.forget()
         self.counters.forgotten_workloads += 1
 
 

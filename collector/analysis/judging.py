@@ -4,11 +4,13 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour, context_of, with_arguments
+from collector.analysis.elsewhere import same_image
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
@@ -184,33 +186,21 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     # During a rollout old and new replicas differ rightly: a replica is compared with its own revision as soon as that has two
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
-    shows, suspected = np.zeros_like(same), np.zeros_like(same)
-    who = replicas.places(entry.rows)
-    standing = table.standing[np.fromiter(entry.rows.values(), np.int64, len(entry.rows))]
-    shows[who], suspected[who] = True, (standing == Standing.FLAGGED) | (standing == Standing.MILD)
-    comparable = same if siblings >= 2 else np.ones_like(same)
     starting = first_event - replica.born < question.startup
-    if starting:  # what belongs to a start cannot have been seen of those that were running already
-        comparable &= replicas.start_seen
-    if behaviour.base:  # who never runs the program had no opportunity to give it arguments
-        base = group.find(BehaviourType.EXEC, behaviour.base)
-        comparable &= np.isin(replicas.ids, list(base.rows) if base else [])
-    comparison = peers.compare(
-        replica=int(np.searchsorted(replicas.ids, replica_id)),
-        shows=shows,
-        suspected=suspected,
-        comparable=comparable,
-        alive=replicas.running,
-        first=replicas.first,
-        age=first_event - replica.born,
-        now=now,
-    )
+    comparison, showing = _compare(question, replicas, table, same if siblings >= 2 else np.ones_like(same), starting=starting)
+    elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
+    against = comparison if elsewhere is None else elsewhere.comparison
     program = program_in_question(question, table)
     about = context_in(behaviour, group, table) if program is None else context_of(behaviour)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and not program and about.why:
         novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
+    supporters = _supporters(question, entry, about.level, table, person=person)
+    if elsewhere is not None and about.level >= context.Level.SUSPICIOUS:
+        novelty = min(novelty, elsewhere.novelty)
+    elif elsewhere is not None:  # what was told of two and is not odd is not told of all; one alone may be an intruder
+        supporters += max(0, elsewhere.comparison.sharing - 1)
     level = about.level if not (person and about.inspection) else context.Level.NEUTRAL
     known_here, as_odd = discovered(question, level, table)
     case = decision.Case(
@@ -218,10 +208,10 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         level=level,
         discovered=known_here,
         as_odd=as_odd,
-        compared=comparison.compared,
-        sharing=comparison.sharing,
-        unsuspected=comparison.unsuspected,
-        supporters=_supporters(question, entry, about.level, table, person=person),
+        compared=against.compared,
+        sharing=against.sharing,
+        unsuspected=against.unsuspected,
+        supporters=supporters,
         known=len(group.replicas) + group.past_replicas - 1,
         starting=starting,
         person=person,
@@ -240,6 +230,8 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT  # the deployment's first start: nothing changed, it is how it is
     if verdict.followed and _known_before(entry, table):
         action = decision.Action.ACCEPT  # the next run of a job does what the one before did
+    if verdict.followed and elsewhere is not None and about.level < context.Level.KNOWN_BAD:
+        action = decision.Action.ACCEPT  # nothing changed: it is what this software does
     if about.level < context.Level.STRONG and action is not decision.Action.NOTE and _explained(question):
         action = decision.Action.ACCEPT
     little_known = case.newcomer or case.compared < decision.ENOUGH_PEERS
@@ -252,15 +244,16 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         first_event=first_event,
         severity=_severity(verdict, case, unsure=unsure),
         score=round(1 - verdict.probability, 4),
-        kind=_kind(verdict, case, mixed=mixed),
+        kind=_kind(verdict, case, comparison, mixed=mixed),
         compared=comparison.compared,
         sharing=comparison.sharing,
         earlier=case.known - comparison.compared,
-        earlier_sharing=int(np.count_nonzero(shows)) - 1 - comparison.sharing + _past_sharing(entry),
+        earlier_sharing=showing - 1 - comparison.sharing + _past_sharing(entry),
         supporters=case.supporters,
         context=about,
         followed=verdict.followed,
         gone=0 if entry.gone is None else entry.gone.last,
+        elsewhere=None if elsewhere is None else elsewhere.comparison,
         unsure=unsure,
     )
     undecided = (
@@ -286,6 +279,34 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     said = context.Level.NEUTRAL if script else case.level
     sign = decision.Sign(verdict.probability, said, about.techniques) if weak else None
     return Judgement(action, finding, alone, undecided, looked, sign, moving)
+
+
+def _compare(
+    question: Question, replicas: Replicas, table: SightingTable, comparable: npt.NDArray[np.bool_], *, starting: bool
+) -> tuple[peers.Comparison, int]:
+    """Compare a replica with those that may be compared, and return how many replicas of all show it, itself included."""
+    group, row, behaviour = question.group, question.row, question.behaviour
+    replica_id, entry = int(table.replica[row]), group.entries[int(table.behaviour[row])]
+    shows, suspected = np.zeros_like(comparable), np.zeros_like(comparable)
+    who = replicas.places(entry.rows)
+    standing = table.standing[np.fromiter(entry.rows.values(), np.int64, len(entry.rows))]
+    shows[who], suspected[who] = True, (standing == Standing.FLAGGED) | (standing == Standing.MILD)
+    if starting:  # what belongs to a start cannot have been seen of those that were running already
+        comparable = comparable & replicas.start_seen
+    if behaviour.base:  # who never runs the program had no opportunity to give it arguments
+        base = group.find(BehaviourType.EXEC, behaviour.base)
+        comparable = comparable & np.isin(replicas.ids, list(base.rows) if base else [])
+    comparison = peers.compare(
+        replica=int(np.searchsorted(replicas.ids, replica_id)),
+        shows=shows,
+        suspected=suspected,
+        comparable=comparable,
+        alive=replicas.running,
+        first=replicas.first,
+        age=int(table.first[row]) - group.replicas[replica_id].born,
+        now=question.now,
+    )
+    return comparison, int(np.count_nonzero(shows))
 
 
 def _decide(
@@ -388,10 +409,10 @@ def _severity(verdict: decision.Verdict, case: decision.Case, *, unsure: bool) -
     return Severity.MEDIUM if unsure and severity is Severity.HIGH else severity
 
 
-def _kind(verdict: decision.Verdict, case: decision.Case, *, mixed: bool) -> IncidentKind:
+def _kind(verdict: decision.Verdict, case: decision.Case, comparison: peers.Comparison, *, mixed: bool) -> IncidentKind:
     if case.level is context.Level.KNOWN_BAD and verdict.action is not decision.Action.NOTE:
         return IncidentKind.KNOWN_BAD
     if verdict.followed:
         return IncidentKind.ROLLOUT_CHANGE if mixed else IncidentKind.NEW_BEHAVIOUR
-    deviates = case.compared >= 2 and case.sharing <= decision.FOLLOWED * case.compared
+    deviates = comparison.compared >= 2 and comparison.sharing <= decision.FOLLOWED * comparison.compared
     return IncidentKind.PEER_DEVIATION if deviates else IncidentKind.NEW_BEHAVIOUR

@@ -7,6 +7,7 @@ from peerwatch.times import format_time
 from collector.analysis.behaviour_keys import printable
 from collector.analysis.findings import Finding
 from collector.detect.decision import FOLLOWED
+from collector.detect.peers import Comparison
 from collector.detect.tools import Level
 from collector.records import BehaviourType, IncidentKind, ReplicaRef, Severity
 
@@ -51,14 +52,28 @@ def _deed(finding: Finding) -> str:
     return f"{text} from {behaviour.parent}" if behaviour.parent else text
 
 
+def _common_cause(finding: Finding) -> str:
+    if finding.kind is not IncidentKind.ROLLOUT_CHANGE and finding.context.level is Level.KNOWN_BAD:
+        return " from the start on: it is how they work, or their image is bad"
+    return f": {f'revision {finding.replica.revision}' if finding.replica.revision else 'the workload'} changed"
+
+
+def _other_workloads(elsewhere: Comparison) -> str:
+    others = f"{elsewhere.compared} other workloads of its image"
+    if not elsewhere.sharing:
+        return f"nor did any of {others}"
+    return (
+        f"{'and only' if elsewhere.sharing <= FOLLOWED * elsewhere.compared else 'though'} {elsewhere.sharing} of {others} did"
+    )
+
+
 def _comparison(finding: Finding, alike: int) -> str:
     compared, earlier = finding.compared, finding.earlier
     sharing = max(finding.sharing, min(alike, compared))
-    if finding.followed and finding.kind is not IncidentKind.ROLLOUT_CHANGE and finding.context.level is Level.KNOWN_BAD:
-        return f"{sharing} of its {compared} peers do so as well from the start on: it is how they work, or their image is bad"
+    if finding.elsewhere is not None and not sharing:
+        return f"it never did before, {_other_workloads(finding.elsewhere)}"
     if finding.followed:
-        change = f"revision {finding.replica.revision}" if finding.replica.revision else "the workload"
-        return f"{sharing} of its {compared} peers do so as well: {change} changed"
+        return f"{sharing} of its {compared} peers do so as well{_common_cause(finding)}"
     if finding.gone and not sharing:
         others = f"none of its {compared} peers does it" if compared > 1 else "its only peer does not" if compared else ""
         return f"{others + ', and ' if others else ''}it was usual here until {format_time(finding.gone)[:10]}, and not since"

@@ -298,6 +298,9 @@ class Group:
         """Per exec the templates of its arguments."""
         self.generalised = 0
         """How often templates became one: what some behaviour was known under may have changed."""
+        self.image = ""
+        self.same_image: dict[tuple[WorkloadKey, str], Group] = {}
+        """All groups of its image, itself included; they share this."""
         self.page = -1
         """Where its sightings are noted (`notes`), -1: nowhere."""
         self._next_replica = self._next_entry = 0

@@ -37,7 +37,10 @@ class Cluster:
         kind: ContainerKind = ContainerKind.APP,
         container: str = "app",
         first: int = 0,
+        namespace: str = "shop",
+        image: str = "",
     ) -> list[Replica]:
+        own = workload if namespace == "shop" else f"{namespace}-{workload}"
         return [
             Replica(
                 f"{workload}-{revision}-{number}",
@@ -45,14 +48,14 @@ class Cluster:
                     "test",
                     f"node-{number % 3}",
                     Pod(
-                        namespace="shop",
+                        namespace=namespace,
                         name=f"{workload}-{revision}-{number}",
-                        uid=f"uid-{workload}-{revision}-{number}",
+                        uid=f"uid-{own}-{revision}-{number}",
                         workload=Workload("Deployment", workload),
                         revision=revision,
                         created_at=BEGIN + int(at * SECOND),
                     ),
-                    Container(name=container, kind=kind, id=f"id-{workload}-{revision}-{number}"),
+                    Container(name=container, kind=kind, id=f"id-{own}-{revision}-{number}", image_digest=image),
                 ),
             )
             for number in range(first, first + count)

@@ -85,6 +85,11 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert [int(path.name[:4]) for path in DECISIONS] == list(range(1, len(DECISIONS) + 1))
 
 
+def test_the_list_of_decisions_is_complete() -> None:
+    listed = re.findall(r"^  - \[(.+)\]\(decisions/(.+)\)$", (ROOT / "docs/README.md").read_text(), re.MULTILINE)
+    assert listed == [(path.read_text().splitlines()[0].removeprefix("# "), path.name) for path in DECISIONS]
+
+
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
 def test_a_decision_says_what_was_measured_and_when_to_look_again(path: Path) -> None:
     headings = re.findall(r"^## (.+)$", path.read_text(), re.MULTILINE)
