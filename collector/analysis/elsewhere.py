@@ -5,21 +5,26 @@ little (an interpreter's image runs anything), so only workloads that do most of
 Who holds one of them can hide nothing and teach nothing: what counts is what most of them do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
+from collector.analysis import behaviour_keys
 from collector.analysis.questions import Question
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import decision, surprise
 from collector.detect.peers import OPPORTUNITY, Comparison
 from collector.records import BehaviourType
 
-__all__ = ["Elsewhere", "same_image"]
+__all__ = ["Elsewhere", "novelty", "same_image"]
 
-MOST = 64
+MOST = 32
 """Workloads looked at: a sidecar's image is in thousands, and so many tell as much."""
+
+MOST_HABITS = 16
+"""Behaviours that are compared to tell whether two workloads do the same: a sample is enough for more than half."""
 
 FEWEST_HABITS = 3
 """Behaviours below which nobody can say that two workloads do the same: a program, its arguments, and one more."""
@@ -31,8 +36,7 @@ class Elsewhere:
 
     comparison: Comparison
     """Workloads instead of replicas."""
-    novelty: float
-    """How probable it is that one of them does what none of the others does."""
+    alike: Sequence[Group]
 
 
 def same_image(question: Question, table: SightingTable, *, starting: bool) -> Elsewhere | None:
@@ -49,16 +53,17 @@ def same_image(question: Question, table: SightingTable, *, starting: bool) -> E
         and began - other.first >= age
         and (not starting or any(each.start_seen for each in other.replicas.values()))
         and len(habits) >= FEWEST_HABITS
-        and 2 * sum(other.find(*habit) is not None for habit in habits) > len(habits)
+        and 2 * sum(habit in other.by_key for habit in habits) > len(habits)
     ]
     if len(alike) < decision.ENOUGH_PEERS:
         return None
     shown = [entry for other in alike if (entry := other.find_behaviour(question.behaviour)) is not None]
     comparison = Comparison(len(alike), len(shown), sum(_is_unsuspected(entry, table) for entry in shown))
-    return Elsewhere(comparison, _novelty(question, alike, table))
+    return Elsewhere(comparison, alike)
 
 
-def _novelty(question: Question, alike: list[Group], table: SightingTable) -> float:
+def novelty(question: Question, alike: Sequence[Group], table: SightingTable) -> float:
+    """Return how probable it is that one workload does what none of the others of its image does."""
     kind = question.group.entries[int(table.behaviour[question.row])].column_type
     shown: dict[str, int] = {}
     for group in (question.group, *alike):
@@ -71,12 +76,10 @@ def _novelty(question: Question, alike: list[Group], table: SightingTable) -> fl
 
 
 def _habits(group: Group, table: SightingTable) -> list[tuple[BehaviourType, str]]:
-    """Return what a group executes, with arguments: whom it talks to is each tenant's own."""
-    return [
-        (each.type, each.key)
-        for each in group.entries.values()
-        if each.type is BehaviourType.EXEC and _is_unsuspected(each, table)
-    ]
+    """Return the names of some of what a group executes, with arguments: whom it talks to is each tenant's own."""
+    execs = [each for each in group.entries.values() if each.type is BehaviourType.EXEC]
+    sample = execs[:: max(1, -(-len(execs) // MOST_HABITS))]
+    return [(each.type, behaviour_keys.merged(each.key)) for each in sample if _is_unsuspected(each, table)]
 
 
 def _is_unsuspected(entry: Entry, table: SightingTable) -> bool:

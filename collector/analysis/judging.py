@@ -10,7 +10,7 @@ from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour, context_of, with_arguments
-from collector.analysis.elsewhere import same_image
+from collector.analysis.elsewhere import novelty as novelty_elsewhere, same_image
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
@@ -198,7 +198,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
     supporters = _supporters(question, entry, about.level, table, person=person)
     if elsewhere is not None and about.level >= context.Level.SUSPICIOUS:
-        novelty = min(novelty, elsewhere.novelty)
+        novelty = min(novelty, novelty_elsewhere(question, elsewhere.alike, table))
     elif elsewhere is not None:  # what was told of two and is not odd is not told of all; one alone may be an intruder
         supporters += max(0, elsewhere.comparison.sharing - 1)
     level = about.level if not (person and about.inspection) else context.Level.NEUTRAL
