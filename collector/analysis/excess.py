@@ -161,7 +161,7 @@ def _unexplained(counts: Counts, active: I64, place: int, *, near: npt.NDArray[n
     left = float(volume.beyond_peers(column[:, None])[np.searchsorted(others, who), 0])
     # Only what every window has says how busy the replica is.
     usual = (replica == who) & (item != which) & (mean > np.log(2)) & (replicas.fan[who] != active[near])
-    return left - volume.lift((logs - mean)[usual]) / float(habit.spread[place])
+    return left - float(volume.lift((logs - mean)[usual])) / float(habit.spread[place])
 
 
 def _newest(counts: Counts, active: I64, replica: int) -> int:

@@ -66,9 +66,11 @@ def beyond_peers(surprise: F64) -> F64:
     return np.asarray(surprise - np.maximum(others, 0.0), np.float64)
 
 
-def lift(above: F64) -> float:
-    """Return by how much all of a replica's other items are above their habits (logarithms): its activity as a whole."""
-    return max(0.0, float(np.median(above))) if len(above) else 0.0
+def lift(above: F64) -> F64:
+    """Return by how much a replica's other items, one row, are above their habits (logarithms): its activity as a whole."""
+    if not above.shape[-1]:
+        return np.zeros(above.shape[:-1])
+    return np.maximum(np.median(above, axis=-1), 0.0)
 
 
 def limit(scores: F64, share: float) -> float:

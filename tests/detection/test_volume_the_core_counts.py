@@ -60,6 +60,8 @@ def test_activity_as_a_whole_is_the_median_of_what_rose() -> None:
     assert lift(np.array([1.0, 2.0, 9.0])) == 2.0
     assert lift(np.array([-1.0, -2.0])) == 0.0
     assert lift(np.zeros(0)) == 0.0
+    assert lift(np.array([[1.0, 2.0, 9.0], [-1.0, -2.0, -3.0]])).tolist() == [2.0, 0.0]
+    assert lift(np.zeros((2, 0))).tolist() == [0.0, 0.0]
 
 
 def test_a_limit_is_exceeded_by_the_share_that_was_asked_for() -> None:
