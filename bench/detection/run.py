@@ -19,6 +19,7 @@ import numpy as np  # noqa: E402 — after the path is set, as all below
 import recordings  # noqa: E402 — see above
 import report  # noqa: E402 — see above
 import scoring  # noqa: E402 — see above
+import shil  # noqa: E402 — see above
 from detector import Detector, Severity, peerwatch  # noqa: E402 — see above
 from scenario import ARMS, SIZES, Arm, Recording, Size, generate  # noqa: E402 — see above
 from scoring import Event, Verdicts  # noqa: E402 — see above
@@ -40,12 +41,15 @@ def main_with(arguments: Sequence[str] | None = None) -> int:
         "--detectors", default="", help="first words of their names (peerwatch,B1,B10), comma between (default: all)"
     )
     parser.add_argument("--recordings", type=Path, help="folder with labelled recordings, judged beside the scenarios")
+    parser.add_argument("--counts", type=Path, help="file with count vectors of real attacks, scored beside the scenarios")
     parser.add_argument("--write", type=Path, help="write the scenarios as recordings into this folder, judge nothing")
     parser.add_argument("--results", type=Path, help="write the tables into this file, too")
     asked = parser.parse_args(arguments)
     seeds = seeds_of(asked.seeds)
     unknown = [name for name in asked.arms.split(",") if name not in ARMS]
     detectors = detectors_of(asked.detectors)
+    if asked.counts and not asked.counts.is_file():
+        parser.error(f"no such file: {asked.counts}")
     if unknown or seeds is None or detectors is None:
         parser.error(f"no such arm, seeds or detectors: {asked.arms} {asked.seeds} {asked.detectors}")
     size, arms = SIZES[asked.size], [ARMS[name] for name in asked.arms.split(",")]
@@ -59,6 +63,8 @@ def main_with(arguments: Sequence[str] | None = None) -> int:
         parts += _arm_report(arm, measure(detectors, [(seed, arm, size) for seed in seeds]))
     for folder in recordings.find(asked.recordings) if asked.recordings else []:
         parts += _recording_report(folder, detectors)
+    if asked.counts:
+        parts.append(shil.section(asked.counts))
     text = "\n\n".join(parts) + "\n"
     print(text)
     if asked.results:

@@ -1,47 +1,64 @@
-"""Scores count vectors of real attacks by the product's core: `collector.detect.volume`, nothing else.
+"""Scores count vectors of real attacks by the product's core, `collector.detect.volume`, and says so in a table with a date.
 
-    python bench/detection/shil.py FILE.npz
+    python bench/detection/shil.py FILE.npz --results bench/detection/SHIL.md
 
 FILE holds, per attack and for four containers of the same application, calls of each kind per 0.1 s: minutes of normal time
 (`train`) and a test with about a normal minute before the attack. Detected: an alarm between the attack's start and success.
-False: the share of the samples before with an alarm. All limits come from training minutes and one nominal share for all.
+False: the share of the samples before with an alarm. All limits come from normal minutes and one nominal share for all, each
+minute scored by what is learned from the others.
 """
 
 import argparse
-import json
+import datetime
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+import report
+from shil_scores import CHOSEN, COLLECTORS, F64, FITS, I64, RULES, STEP, WINDOW, Fit, Group, Rule
 
-from collector.detect.volume import Habit, beyond_peers, limit, trailing
-
-F64: TypeAlias = npt.NDArray[np.float64]
-I64: TypeAlias = npt.NDArray[np.int64]
+from collector.detect.volume import limit
 
 SAMPLES = 0.003
 """Nominal share of samples with a false alarm: the goal itself."""
-CURVE = (0.001, 0.002, 0.005, 0.01)
+CURVE = (0.0005, 0.001, 0.002, 0.005, 0.01)
 """Other nominal shares, to show what the choice costs; none of them is chosen by its result."""
 WINDOWS = 0.02
 """Nominal share of windows of four replicas with a false alarm: the goal itself."""
-WINDOW = 100
-"""Samples in a window of 10 s."""
-STEP = 10
-"""Training windows overlap, one begins each second: there are three minutes only."""
+MINUTE = 600
+"""Samples in a minute."""
+GOAL_FOUND, GOAL_TRACES, GOAL_PEERS = 0.85, 0.08, 0.75
+RESAMPLED = 1_000
 
-Score: TypeAlias = Callable[[I64], F64]
-"""Of each sample, from the counts of one container."""
-Fit: TypeAlias = Callable[[list[I64]], Score]
-"""From training minutes to a score."""
-Group: TypeAlias = list[I64]
-"""One window of each container."""
-Rule: TypeAlias = Callable[[list[I64]], Callable[[Group], F64]]
-"""From training minutes to a score of each replica of a group."""
+ENDS: dict[str, tuple[int, ...]] = {
+    "CVE-2014-0160": (788, 678, 626, 713),
+    "CVE-2018-11776": (601, 607, 612, 609),
+    "CVE-2019-5420": (600, 611, 604, 611),
+    "CVE-2020-17530": (810, 610, 624, 797),
+    "CVE-2021-28164": (609, 620, 614, 622),
+    "CVE-2021-34429": (607, 643, 614, 614),
+    "CVE-2021-44228": (605, 614, 625, 655),
+}
+"""Rows of success where the file's are assumed (six seconds after the start) or, the first, those of another attack.
+
+They follow from the authors' results (project SHIL, folder `result`): first alarm + lead time, the same from each of their
+detectors; the last attack's fourth container has none there and keeps the assumed one. All other rows agree with the file's.
+"""
+
+PUBLISHED = (
+    ["SHIL 2.0, published, all 41 attacks", "", "", 0.8415, "", "", "", "0.00860", "", ""],
+    ["CDL 99 %, published, all 41 attacks", "", "", 0.8110, "", "", "", "0.01400", "", ""],
+    ["SHIL 2.0, from its result files, these 21", "69/84", "", 69 / 84, "", "32/44", "37/40", "0.00755", "0.690", ""],
+    ["CDL 99 %, from its result files, these 21", "70/84", "", 70 / 84, "", "32/44", "38/40", "0.01460", "0.893", ""],
+)
+"""Rows of the table, scored by their authors with the ends above."""
+PEERS_PUBLISHED = (
+    ("ReplicaWatcher's rule, above 0.3, all 41 attacks", 0.482, 0.058, 207, ""),
+    ("never seen and on one replica only, all 41 attacks", 0.652, 0.019, 207, ""),
+)
+"""Measured once on the whole collection, of which the file holds half."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,22 @@ class Attack:
     test: list[I64]
     start: list[int]
     success: list[int]
+    end: list[int]
+    """As `success`, by the authors' results where the file does not know it."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one score made of one container's test."""
+
+    attack: str
+    development: bool
+    found: bool
+    found_by_end: bool
+    by_chance: float
+    """Share of normal stretches as long as the attack in which there is an alarm."""
+    false: int
+    normal: int
 
 
 def load(file: Path) -> list[Attack]:
@@ -65,157 +98,86 @@ def load(file: Path) -> list[Attack]:
         counts = {
             part: [data[f"{name}/{row['container']}/{part}"].astype(np.int64) for row in rows] for part in ("train", "test")
         }
-        starts, ends = ([int(row[column]) for row in rows] for column in ("start", "success"))
-        found.append(Attack(name, counts["train"], counts["test"], starts, ends))
+        starts, successes = ([int(row[column]) for row in rows] for column in ("start", "success"))
+        found.append(Attack(name, counts["train"], counts["test"], starts, successes, list(ENDS.get(name, successes))))
     return found
 
 
-# What a sample is scored by, from the simplest to the one in use.
+def held_out(train: list[I64]) -> Iterator[tuple[list[I64], list[I64]]]:
+    """Yield for each minute what the containers did in the others, and in it."""
+    minutes = max(2, min(map(len, train)) // MINUTE)
+    for number in range(minutes):
+        cuts = [(len(each) * number // minutes, len(each) * (number + 1) // minutes) for each in train]
+        rest = [np.concatenate([each[:begin], each[end:]]) for each, (begin, end) in zip(train, cuts, strict=True)]
+        yield rest, [each[begin:end] for each, (begin, end) in zip(train, cuts, strict=True)]
 
 
-def never_seen(train: list[I64]) -> Score:
-    """Score 1 where something happens that never did: an allow list."""
-    seen = np.concatenate(train).any(axis=0)
-    return lambda counts: (counts[:, ~seen] > 0).any(axis=1).astype(np.float64)
+def by_samples(share: float) -> Callable[[list[F64]], float]:
+    """Return how a level comes from the scores of normal minutes: this share of samples exceeds it."""
+    return lambda scores: limit(np.concatenate(scores), share)
 
 
-def plain(train: list[I64]) -> Score:
-    """Score by standard deviations of counts, not of their logarithms."""
-    counts = np.concatenate(train)
-    mean, spread = counts.mean(axis=0), counts.std(axis=0) + 1
-    return lambda counts: ((counts - mean) / spread).max(axis=1)
+def by_minutes(share: float) -> Callable[[list[F64]], float]:
+    """Return the same for the share of minutes with an alarm."""
+    return lambda scores: limit(np.array([each.max() for each in scores]), share)
 
 
-def surprise(windows: int) -> Fit:
-    """Score by the largest surprise among the items, in the last so many samples."""
-
-    def fit(train: list[I64]) -> Score:
-        habit = Habit.of(np.concatenate([trailing(each, windows) for each in train]))
-        return lambda counts: habit.surprise(trailing(counts, windows)).max(axis=1)
-
-    return fit
-
-
-def summed(train: list[I64]) -> Score:
-    """Score by the sum of the positive surprises, squared."""
-    habit = Habit.of(np.concatenate(train))
-    return lambda counts: (np.maximum(habit.surprise(counts), 0) ** 2).sum(axis=1)
-
-
-def shares(train: list[I64]) -> Score:
-    """Score by surprise about what is left of each item when it is scaled with the container's whole activity."""
-
-    def scaled(counts: I64) -> F64:
-        total = counts.sum(axis=1, keepdims=True)
-        return np.asarray(counts * (typical / np.maximum(total, typical)), np.float64)
-
-    typical = float(np.median(np.concatenate(train).sum(axis=1))) + 1
-    habit = Habit.of(scaled(np.concatenate(train)))
-    return lambda counts: habit.surprise(scaled(counts)).max(axis=1)
-
-
-FITS: dict[str, Fit] = {
-    "never seen (allow list)": never_seen,
-    "plain counts, largest": plain,
-    "surprise, sum of squares": summed,
-    "surprise, scaled by activity": shares,
-    "surprise, largest, 1 s": surprise(10),
-    "surprise, largest, 0.3 s": surprise(3),
-    "surprise, largest, 0.1 s (in use)": surprise(1),
-}
+def samples(attacks: Sequence[Attack], fit: Fit, level_of: Callable[[list[F64]], float]) -> list[Trace]:
+    """Return how one score does on single containers."""
+    traces = []
+    for number, attack in enumerate(attacks):
+        normal = []
+        for rest, minute in held_out(attack.train):
+            score = fit(rest)
+            normal += [score(each, container) for container, each in enumerate(minute)]
+        score, level = fit(attack.train), level_of(normal)
+        for container, (counts, start) in enumerate(zip(attack.test, attack.start, strict=True)):
+            success, end = attack.success[container], attack.end[container]
+            alarm = score(counts[: max(success, end) + 1], container) > level
+            traces.append(
+                Trace(
+                    attack.name,
+                    # Every second attack by name was looked at while the score was chosen.
+                    development=number % 2 == 0,
+                    found=bool(alarm[start : success + 1].any()),
+                    found_by_end=bool(alarm[start : end + 1].any()),
+                    by_chance=_by_chance(alarm[:start], success + 1 - start),
+                    false=int(alarm[:start].sum()),
+                    normal=start,
+                )
+            )
+    return traces
 
 
-def samples(attacks: list[Attack], fit: Fit, share: float, *, apart: bool) -> dict[str, Any]:
-    """Return how one score does on single containers.
-
-    With `apart` the limit comes from training minutes of containers that the score was not fitted on.
-    """
-    found: list[bool] = []
-    missed: dict[str, int] = {}
-    false = normal = traces = 0
-    for attack in attacks:
-        score = fit(attack.train)
-        if apart:
-            scores = [fit(attack.train[:k] + attack.train[k + 1 :])(each) for k, each in enumerate(attack.train)]
-        else:
-            scores = [score(each) for each in attack.train]
-        level = limit(np.concatenate(scores), share)
-        for counts, start, success in zip(attack.test, attack.start, attack.success, strict=True):
-            alarm = score(counts) > level
-            found.append(bool(alarm[start : success + 1].any()))
-            if not found[-1]:
-                missed[attack.name] = missed.get(attack.name, 0) + 1
-            false += int(alarm[:start].sum())
-            traces += bool(alarm[:start].any())
-            normal += start
-    return {
-        "detected": round(float(np.mean(found)), 4),
-        "false_share": round(false / normal, 5),
-        "traces_with_false": round(traces / len(found), 3),
-        "missed": missed,
-    }
+def _by_chance(alarm: np.ndarray[tuple[int], np.dtype[np.bool_]], length: int) -> float:
+    length = min(length, len(alarm))
+    before = np.concatenate([[0], np.cumsum(alarm)])
+    return float((before[length:] > before[: len(before) - length]).mean())
 
 
-# One victim among four.
+@dataclass(frozen=True)
+class Compared:
+    """What one rule made of one victim among four replicas, in windows of 10 s."""
+
+    found: list[bool]
+    right: int
+    false: int
+    benign: int
 
 
-def new_and_alone(train: list[I64]) -> Callable[[Group], F64]:
-    """Score by how many items never happened in the workload and happen on one replica only."""
-    seen = np.concatenate(train).any(axis=0)
-
-    def score(group: Group) -> F64:
-        shows = np.stack([each.any(axis=0) for each in group]) & ~seen
-        return np.asarray((shows & (shows.sum(axis=0) == 1)).sum(axis=1), np.float64)
-
-    return score
-
-
-def replica_watcher(_: list[I64]) -> Callable[[Group], F64]:
-    """Score by one minus the mean Jaccard similarity with the others: ReplicaWatcher's rule on names."""
-
-    def score(group: Group) -> F64:
-        sets = np.stack([each.any(axis=0) for each in group]).astype(np.float64)
-        common = sets @ sets.T
-        size = sets.sum(axis=1)
-        similarity = common / np.maximum(size[:, None] + size[None, :] - common, 1)
-        mean = (similarity.sum(axis=1) - np.diag(similarity)) / (len(group) - 1)
-        return np.where(size > 0, 1 - mean, 0.0)
-
-    return score
-
-
-def among(explain: Callable[[F64], F64]) -> Rule:
-    """Score by the largest surprise of the window's counts that the peers leave."""
-
-    def fit(train: list[I64]) -> Callable[[Group], F64]:
-        habit = Habit.of(np.concatenate([trailing(each, WINDOW)[WINDOW - 1 :: STEP] for each in train]))
-        return lambda group: explain(habit.surprise(np.stack([each.sum(axis=0) for each in group]))).max(axis=1)
-
-    return fit
-
-
-def beyond_all(values: F64) -> F64:
-    """Take off what the highest other replica shows."""
-    others = np.stack([np.delete(values, each, axis=0).max(axis=0) for each in range(len(values))])
-    return np.asarray(values - np.maximum(others, 0.0), np.float64)
-
-
-RULES: dict[str, Rule] = {
-    "ReplicaWatcher's rule": replica_watcher,
-    "never seen and on one replica only": new_and_alone,
-    "surprise, without peers": among(lambda values: values),
-    "surprise beyond the highest peer": among(beyond_all),
-    "surprise beyond the peers' median (in use)": among(beyond_peers),
-}
-
-
-def peers(attacks: list[Attack], rule: Rule, share: float) -> dict[str, Any]:
-    """Return how one rule does on one victim among four replicas, windows of 10 s."""
+def peers(attacks: Sequence[Attack], rule: Rule, share: float, fixed: float | None = None) -> Compared:
+    """Return how one rule does; its limit comes from training minutes unless it is fixed."""
     found: list[bool] = []
     right = false = benign = 0
     for attack in attacks:
+        level = fixed
+        if level is None:
+            normal: list[float] = []
+            for rest, minute in held_out(attack.train):
+                score = rule(rest)
+                normal += [float(score(group).max()) for group in _together(minute, STEP)]
+            level = limit(np.array(normal), share)
         score = rule(attack.train)
-        level = limit(np.array([score(group).max() for group in _together(attack.train, STEP)]), share)
         quiet = [counts[: min(attack.start)] for counts in attack.test]
         for group in _together(quiet, WINDOW):
             benign += 1
@@ -226,12 +188,7 @@ def peers(attacks: list[Attack], rule: Rule, share: float) -> dict[str, Any]:
             values = score(group)
             found.append(bool(values.max() > level))
             right += found[-1] and int(values.argmax()) == victim
-    return {
-        "recall": round(float(np.mean(found)), 4),
-        "false_share": round(false / benign, 4),
-        "benign_windows": benign,
-        "right_replica": round(right / max(sum(found), 1), 3),
-    }
+    return Compared(found, right, false, benign)
 
 
 def _together(counts: list[I64], step: int) -> Iterator[Group]:
@@ -239,26 +196,146 @@ def _together(counts: list[I64], step: int) -> Iterator[Group]:
         yield [each[begin : begin + WINDOW] for each in counts]
 
 
-def main() -> int:
-    """Print the tables, one line of JSON each."""
+# Tables.
+
+
+def _false_share(traces: Sequence[Trace]) -> float:
+    return sum(each.false for each in traces) / sum(each.normal for each in traces)
+
+
+def _with_false(traces: Sequence[Trace]) -> float:
+    return float(np.mean([each.false > 0 for each in traces]))
+
+
+def _found(traces: Sequence[Trace], *, by_end: bool) -> list[bool]:
+    return [each.found_by_end if by_end else each.found for each in traces]
+
+
+def _interval(attacks: Sequence[str], values: Sequence[bool]) -> str:
+    """Return the 95 % interval of the mean over attacks drawn again: four containers of one are no four attacks."""
+    shares = np.array(
+        [np.mean([v for a, v in zip(attacks, values, strict=True) if a == name]) for name in sorted(set(attacks))]
+    )
+    drawn = np.random.default_rng(1).choice(shares, (RESAMPLED, len(shares))).mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def _row(name: str, traces: Sequence[Trace]) -> list[object]:
+    halves = [[each for each in traces if each.development is which] for which in (True, False)]
+    return [
+        name,
+        *(f"{sum(found)}/{len(found)}" for found in (_found(traces, by_end=True), _found(traces, by_end=False))),
+        *(float(np.mean(_found(traces, by_end=by_end))) for by_end in (True, False)),
+        *(f"{sum(each.found_by_end for each in half)}/{len(half)}" for half in halves),
+        f"{_false_share(traces):.5f}",
+        f"{_with_false(traces):.3f}",
+        float(np.mean([each.by_chance for each in traces])),
+    ]
+
+
+def _missed(traces: Sequence[Trace]) -> str:
+    rows = []
+    for name in sorted({each.attack for each in traces}):
+        those = [each for each in traces if each.attack == name]
+        missed = [len(those) - sum(_found(those, by_end=by_end)) for by_end in (True, False)]
+        if any(missed):
+            rows.append([name, *missed])
+    return report.table(["attack", "missed, authors' ends", "missed, file's ends"], rows)
+
+
+def tables(attacks: Sequence[Attack]) -> str:
+    """Return everything that is measured, as Markdown."""
+    results = {name: samples(attacks, fit, by_samples(SAMPLES)) for name, fit in FITS.items()}
+    ours = results[CHOSEN]
+    curve = {f"{share:.2%} of samples": samples(attacks, FITS[CHOSEN], by_samples(share)) for share in CURVE}
+    curve[f"{GOAL_TRACES:.0%} of minutes"] = samples(attacks, FITS[CHOSEN], by_minutes(GOAL_TRACES))
+    head = ["authors' ends", "file's ends", "share", "share, file's", "first half", "second half"]
+    head += ["false samples", "traces with false", "by chance"]
+    compared = {name: peers(attacks, rule, WINDOWS, level) for name, (rule, level) in RULES.items()}
+    alone = [
+        [name, float(np.mean(each.found)), each.false / each.benign, each.benign, each.right / max(sum(each.found), 1)]
+        for name, each in compared.items()
+    ]
+    best = compared[COLLECTORS]
+    names = [each.attack for each in ours]
+    goals: list[tuple[str, str, float, str, bool]] = []
+    for by_end, whose in ((True, "authors' ends"), (False, "file's ends")):
+        found = _found(ours, by_end=by_end)
+        share = float(np.mean(found))
+        goals.append((f"detected, {whose}", f">= {GOAL_FOUND}", share, _interval(names, found), share >= GOAL_FOUND))
+    share, traces, false = _false_share(ours), _with_false(ours), best.false / best.benign
+    recall = float(np.mean(best.found))
+    goals += [
+        ("false share of samples", f"<= {SAMPLES}", share, "", share <= SAMPLES),
+        ("traces with a false alarm", f"<= {GOAL_TRACES}", traces, "", traces <= GOAL_TRACES),
+        ("one of four, recall", f">= {GOAL_PEERS}", recall, _interval(names, best.found), recall >= GOAL_PEERS),
+        ("one of four, false windows", f"<= {WINDOWS}", false, "", false <= WINDOWS),
+    ]
+    parts = [
+        "### Goals",
+        report.table(
+            ["figure", "goal", "reached", "95 %", "met"],
+            [(*goal[:2], f"{goal[2]:.4f}", goal[3], "yes" if goal[4] else "no") for goal in goals],
+        ),
+        "### An alarm while it is attacked",
+        report.table(["score", *head], [*PUBLISHED, *(_row(name, traces) for name, traces in results.items())]),
+        "### Other limits, chosen score",
+        report.table(["nominal", *head], [_row(name, traces) for name, traces in curve.items()]),
+        "### Missed by the chosen score",
+        _missed(ours),
+        "### One victim among four replicas, windows of 10 s",
+        report.table(["rule", "recall", "false windows", "benign windows", "right replica"], [*PEERS_PUBLISHED, *alone]),
+    ]
+    return "\n\n".join(parts)
+
+
+def section(file: Path) -> str:
+    """Return the chapter on one file, for a document of its own or beside the scenarios."""
+    attacks = load(file)
+    return f"""## Count vectors of real attacks
+
+{len(attacks)} attacks on real server applications, four containers each (the public half of SHIL's 41): how often each system
+call was called, per 0.1 s; no names, no paths, no destinations. Habits and limits come from each application's normal minutes,
+a minute being scored by what is learned from the others; nothing is set by application. All functions are those that the
+collector counts with, in `collector/detect/volume.py`. The collector has more than this (windows of 30 s, floors, confirmation)
+and less: its habits are those of the workload, not of the replica.
+
+The score was chosen on every second attack by name, the first included ("first half"), among some hundred combinations of
+window, habits and activity; the second half was looked at when the choice was made. The score before it, the largest surprise
+in 0.1 s, had been seen on all attacks. The rule among four is the collector's; a variant that found two more in the first half
+is in the table and is no better on all.
+
+*Detected* is an alarm between an attack's start and its success. For six attacks the file assumes the success (six seconds
+after the start), for one, CVE-2014-0160, it has that of another attack. *Authors' ends* are those that their own results imply,
+and with which the published figures were made; this was noticed when those were compared, attack by attack, after the first
+results. Halves are counted by them. *By chance*: the share of normal stretches, as long as the attack, in which there is an
+alarm as well.
+
+{tables(attacks)}"""
+
+
+def main_with(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; without arguments: those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
-    arguments = parser.parse_args()
-    if not arguments.file.exists():
-        print(f"skipped: {arguments.file} is not there", file=sys.stderr)
+    parser.add_argument("--results", type=Path, help="write the tables into this file, too")
+    asked = parser.parse_args(arguments)
+    if not asked.file.exists():
+        print(f"skipped: {asked.file} is not there", file=sys.stderr)
         return 0
-    attacks = load(arguments.file)
-    for name, fit in FITS.items():
-        for apart in (True, False):
-            result = samples(attacks, fit, SAMPLES, apart=apart)
-            print(json.dumps({"part": "samples", "score": name, "limit_from": "others" if apart else "all", **result}))
-    for share in CURVE:
-        result = samples(attacks, surprise(1), share, apart=True)
-        print(json.dumps({"part": "curve", "nominal_share": share, **result}))
-    for name, rule in RULES.items():
-        print(json.dumps({"part": "peers", "score": name, **peers(attacks, rule, WINDOWS)}))
+    today = datetime.datetime.now(tz=datetime.UTC).date()
+    text = f"""# Counts of system calls, {today}
+
+`python bench/detection/shil.py FILE.npz --results bench/detection/SHIL.md` makes these tables again.
+
+{section(asked.file)}
+"""
+    print(text)
+    if asked.results:
+        asked.results.write_text(text)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_with())
