@@ -217,7 +217,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         person=person,
         held=question.held,
         arguments=bool(behaviour.base) and not program,
-        outside=behaviour.type is BehaviourType.CONNECT and context.is_outside(behaviour.target),
+        inside=behaviour.type is BehaviourType.CONNECT and not context.is_outside(behaviour.target),
         rollout=mixed,
         newcomer=first_event - replica.born < NEWCOMER or first_event - group.first < 2 * NEWCOMER,
         alone=int(np.count_nonzero(replicas.running)) < 2,

@@ -59,9 +59,9 @@ class Limits:
     """The same where there are fewer than two peers: nobody could have followed, so ten times as much history is asked for."""
     alone_odd: float = 0.005
     """The same for what is hardly ever normal inside of a running service, once its first minutes are over."""
-    arguments: float = 0.003
-    """The same for arguments that are new and say nothing else, and for a service's new destinations outside of the cluster:
-    there are more of these than the system has programs."""
+    neutral: float = 0.003
+    """The same for what speaks for nothing: helpers that are rarely needed, arguments, destinations outside of the cluster. Of
+    these there is no end, and hardly any attack shows by one of them alone. A cluster's own destinations are few."""
     person: float = 0.1
     """What a person does who only looks is told if it is among the rarest tenth of what comes from outside of containers,
     probes and scanners included, of which there are many more than persons."""
@@ -102,8 +102,8 @@ class Case:
     """The hold is over."""
     arguments: bool = False
     """Only the arguments of a known program are new."""
-    outside: bool = False
-    """It is a destination outside of the cluster."""
+    inside: bool = False
+    """It is a destination inside of the cluster."""
     rollout: bool = False
     """The group has several revisions: what its replicas begin together is a change that somebody made."""
     discovered: int = 0
@@ -223,8 +223,8 @@ def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -
     limit = limits.after_hold
     if case.compared < ENOUGH_PEERS:
         limit = limits.alone_odd if case.level >= Level.STRONG and not case.newcomer else limits.alone
-    if (case.arguments or case.outside) and case.level < Level.SUSPICIOUS:
-        limit = min(limit, limits.arguments)
+    if case.level < Level.SUSPICIOUS and not case.inside:
+        limit = min(limit, limits.neutral)
     looked = case.person and case.level < Level.SUSPICIOUS
     beginning = case.newcomer and case.unsuspected > 0 and not case.person  # the others are about to show it, too
     if not followed and probability <= limit and not (looked or beginning):

@@ -29,7 +29,7 @@ from collector.records import (
     WorkloadKey,
 )
 
-NEVER = "limits: {at_once: 0, after_hold: 0, alone: 0, alone_odd: 0, arguments: 0, person: 0}\n"
+NEVER = "limits: {at_once: 0, after_hold: 0, alone: 0, alone_odd: 0, neutral: 0, person: 0}\n"
 SECOND = 10**9
 
 

@@ -19,7 +19,7 @@ def recording() -> list[bytes]:
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 701, every=4)
     cluster.exec(60.5, pods[2], "/usr/bin/nc")
-    cluster.exec(690.5, pods[3], "/opt/odd")
+    cluster.connect(690.5, pods[3], "/usr/bin/server", ("10.9.7.7", 9_200))
     return list(jsonlines.write(cluster.table()))
 
 

@@ -44,13 +44,24 @@ def test_it_is_said_within_a_second_after_half_a_minute_of_normal_life(cluster: 
 
 def test_what_is_new_but_neutral_waits_for_the_peers_and_is_then_said(cluster: Cluster) -> None:
     pods = cluster.pods(5)
-    cluster.normal(pods, 0, 900)
-    cluster.exec(800.5, pods[1], "/opt/tool/unheard-of")
+    cluster.normal(pods, 0, 2500, every=4)
+    cluster.exec(2400.5, pods[1], "/opt/tool/unheard-of")
 
     (alert,) = alerts(analyse(cluster))
 
     assert alert.severity == Severity.LOW
     assert alert.time - alert.first_event == int(30.1 * SECOND)
+
+
+def test_a_helper_that_is_new_is_nothing_yet_where_a_destination_in_the_cluster_is_told(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 1000, every=4)
+    cluster.exec(800.5, pods[1], "/opt/tool/unheard-of")
+    cluster.connect(900.5, pods[2], "/usr/bin/server", ("10.9.7.7", 9_200))
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert [each.key for each in alert.behaviours] == ["/usr/bin/server -> private 10.9.7.0/24:9200/tcp"]
 
 
 def test_a_replica_poisoned_from_the_start_is_flagged_and_teaches_nothing(cluster: Cluster) -> None:
@@ -213,8 +224,8 @@ def test_what_goes_on_is_told_again_after_a_while(cluster: Cluster) -> None:
 
 def test_what_is_mild_is_told_once_however_long_it_goes_on(cluster: Cluster) -> None:
     pods = cluster.pods(5)
-    cluster.normal(pods, 0, 3000)
-    for second in (900, 1900, 2900):
+    cluster.normal(pods, 0, 5000, every=4)
+    for second in (2900, 3900, 4900):
         cluster.exec(second + 0.5, pods[2], "/usr/bin/odd")
 
     (alert,) = alerts(analyse(cluster))
