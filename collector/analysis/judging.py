@@ -266,8 +266,9 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action is decision.Action.NOTE
         and person
         and not (verdict.followed or case.supporters or case.sharing)
-        and (not case.newcomer or case.compared >= decision.ENOUGH_PEERS)
+        and case.compared >= decision.ENOUGH_PEERS
         and about.inspection
+        and base_name(behaviour.exe) not in COMMON
     )
     weak = (
         action is decision.Action.ACCEPT

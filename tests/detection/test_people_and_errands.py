@@ -179,7 +179,7 @@ def test_who_looks_with_what_hardly_anybody_uses_here_is_told(cluster: Cluster) 
     late = cluster.pods(3, workload="late")
     cluster.normal(late, 0, 1500, every=5)
     looks(cluster, 1000.5, late[1], "lsof")
-    looks(cluster, 1100.5, made[0][0], "df")
+    looks(cluster, 1100.5, made[0][0], "free")
 
     told = alerts(analyse(cluster, until=1600))
 
@@ -187,6 +187,24 @@ def test_who_looks_with_what_hardly_anybody_uses_here_is_told(cluster: Cluster) 
         (late[1].name, Severity.LOW),
         (made[0][0].name, Severity.LOW),
     ]
+
+
+def test_who_looks_with_a_tool_of_every_script_is_a_note(cluster: Cluster) -> None:
+    habits(cluster)
+    late = cluster.pods(3, workload="late")
+    cluster.normal(late, 0, 1500, every=5)
+    looks(cluster, 1000.5, late[1], "tail")
+
+    assert alerts(analyse(cluster, until=1600)) == []
+
+
+def test_who_looks_where_only_one_other_runs_is_a_note(cluster: Cluster) -> None:
+    habits(cluster)
+    late = cluster.pods(2, workload="late")
+    cluster.normal(late, 0, 1500, every=5)
+    looks(cluster, 1000.5, late[1], "lsof")
+
+    assert alerts(analyse(cluster, until=1600)) == []
 
 
 def test_who_looks_with_what_everybody_uses_here_is_a_note(cluster: Cluster) -> None:
