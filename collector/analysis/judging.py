@@ -34,6 +34,9 @@ NEWCOMER = 120 * SECOND
 """So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
 hook that is met for the first time."""
 
+WAKES = 0.1
+"""How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
+
 _ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
 
 __all__ = [
@@ -234,8 +237,9 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT  # nothing changed: it is what this software does
     if about.level < context.Level.STRONG and action is not decision.Action.NOTE and _explained(question):
         action = decision.Action.ACCEPT
-    little_known = case.newcomer or case.compared < decision.ENOUGH_PEERS
-    unsure = little_known and verdict.probability > limits.alone  # enough to be told, not to wake somebody
+    # Enough to be told, not to wake somebody.
+    few = case.compared < decision.ENOUGH_PEERS
+    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else 1)
     finding = Finding(
         group=group,
         replica=replica,

@@ -27,6 +27,16 @@ def test_a_single_replica_with_little_history_is_not_judged(cluster: Cluster) ->
     assert alerts(analyse(cluster, until=200)) == []
 
 
+def test_of_two_replicas_nobody_is_woken_for_one_after_minutes(cluster: Cluster) -> None:
+    pods = cluster.pods(2)
+    cluster.normal(pods, 0, 500, every=4)
+    cluster.exec(300.5, pods[1], "/usr/bin/nc")
+
+    (alert,) = alerts(analyse(cluster, until=600))
+
+    assert alert.severity == Severity.MEDIUM
+
+
 def test_of_two_replicas_the_one_that_did_it_is_named(cluster: Cluster) -> None:
     pods = cluster.pods(2)
     cluster.normal(pods, 0, 1200)
