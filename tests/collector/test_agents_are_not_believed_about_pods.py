@@ -225,6 +225,17 @@ def test_a_batch_waits_no_longer_than_it_is_young(shelf: Shelf, monkeypatch: pyt
     assert waited(shelf, table(claim("uid-web-1"), begin=time.time_ns() - 61 * SECOND)) < 20
 
 
+def test_what_was_kept_by_its_agent_does_not_hold_up_what_is_new(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_NS", 2 * SECOND)
+    shelf.know()
+    now = time.time_ns()
+    stranger = Subject("test", "node-1", container=Container(id=container_id("started by hand")))
+
+    kept = table(stranger, begin=now - 3 * SECOND)
+    assert waited(shelf, EventColumns.concatenate([kept, table(claim("uid-web-1"), begin=now)]), sent_at=now) < 1
+    assert waited(shelf, EventColumns.concatenate([kept, table(claim("uid-new"), begin=now)]), sent_at=now) > 1
+
+
 @pytest.mark.parametrize("off", [-600, 600])
 def test_how_young_a_batch_is_is_told_by_the_clock_that_its_events_are_told_by(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch, off: int
