@@ -13,7 +13,7 @@ import helm
 import pytest
 from harness.agents import Agent, Collector
 from helm.images import NEXT, TAG
-from helm.release import load
+from helm.release import Release, load
 
 from agent.capture.probes import Probes, uninstall
 from agent.errors import UnsupportedError
@@ -96,6 +96,20 @@ def product(node: Node) -> None:
         load(node, TAG, NEXT)
     except (helm.Missing, RuntimeError) as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def place(node: Node, work: None, product: None) -> Iterator[Release]:  # noqa: ARG001 — the node has the images
+    """Where the chart is installed, and what is left of it removed."""
+    with Release(node) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def release(place: Release) -> Release:
+    """The chart, installed: by this file or, if it was not removed, by the one before."""
+    place.install()
+    return place
 
 
 @pytest.fixture(scope="session")

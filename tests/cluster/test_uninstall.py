@@ -1,11 +1,7 @@
 """What is uninstalled is gone: probes, spool and compiled probes on the node, and every object in the cluster."""
 
-from collections.abc import Iterator
-
 import pytest
 from helm.release import NAMESPACE, Release
-
-from cluster.node import Node
 
 pytestmark = pytest.mark.timeout(600)  # images are written, loaded and installed in the first test's time
 
@@ -13,18 +9,10 @@ KINDS = "all,configmap,serviceaccount,role,rolebinding,networkpolicy,poddisrupti
 CLUSTER_KINDS = "clusterrole,clusterrolebinding,priorityclass"
 
 
-@pytest.fixture(scope="module")
-def place(node: Node, product: None) -> Iterator[Release]:  # noqa: ARG001 — the node has the images
-    with Release(node) as release:
-        yield release
-
-
 @pytest.fixture
 def release(place: Release) -> Release:
     """Installed, by this test or, if it was not removed, by the one before."""
-    if not place.pods():
-        place.install()
-        place.until_ready()
+    place.install()
     return place
 
 

@@ -156,4 +156,4 @@ def tell(collector: Collector, cluster: str, pods: Pods, *, until: Callable[[Tol
         done_at = done_at or (now if until(told) else 0)
         if now > deadline or (done_at and now - done_at > 1):
             return told  # what is missing is said by who compares
-        time.sleep(max(0.2, now - asked_at))  # who asks all the time keeps the collector from what it is asked for
+        time.sleep(max(0.3, 2 * (now - asked_at)))  # who asks all the time keeps the collector from what it is asked for

@@ -116,9 +116,8 @@ class KubernetesStage:
         _load_shop(self._node)
         begin = time.monotonic()
         self._release = self._stack.enter_context(Release(self._node, cluster=CLUSTER))
-        self._release.install()
         try:
-            self._release.until_ready()
+            self._release.install()
         except TimeoutError as error:
             raise DaemonError(str(error)) from None
         self._say(f"helm install peerwatch: agent and collector ready after {time.monotonic() - begin:.0f} s")

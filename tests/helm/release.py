@@ -30,6 +30,7 @@ ADDRESS = f"{DNS_SERVICE.rpartition('.')[0]}.53"
 
 VOLUME = "peerwatch-test"
 PINS = "peerwatch-chart"
+COLLECTOR, AGENT = "statefulset/peerwatch-collector", "daemonset/peerwatch-agent"
 LABEL = "peerwatch-test=release"
 """What is made beside the release carries it, so that it can be found and removed."""
 
@@ -55,6 +56,7 @@ class Release:
         self.spool = node.folder / "agent" / "spool"
         self.pins = Path(f"/sys/fs/bpf/{PINS}-{os.getpid()}")
         self.ready_after_s = 0.0
+        """How long it took the first time."""
         self._volume = node.folder / "volume"
         self._values = node.folder / "values.json"
         self._settings = {
@@ -112,8 +114,12 @@ class Release:
                     uninstall(pins)
 
     def install(self) -> None:
-        """Install it; does not wait for pods."""
-        self._helm("install", NAME, helm.CHART, "--values", self._values)
+        """Install it, if it is not, and wait until it is ready."""
+        if not self.pods():
+            begin = time.monotonic()
+            self._helm("install", NAME, helm.CHART, "--values", self._values)
+            self.until_ready()
+            self.ready_after_s = self.ready_after_s or time.monotonic() - begin
 
     def upgrade(self, **values: object) -> None:
         """Upgrade it with these values over what it has: `agent__image__tag="2"`. Does not wait."""
@@ -127,7 +133,7 @@ class Release:
     def clean_node(self) -> None:
         """Have every node cleaned, and wait for it."""
         self.upgrade(uninstall=True)
-        self.rolled_out("daemonset/peerwatch-agent")
+        self.rolled_out()
 
     def uninstall(self) -> None:
         """Remove it as the documents say: nodes first, then what is in the cluster."""
@@ -159,9 +165,24 @@ class Release:
                 raise TimeoutError(f"not ready after {timeout_s} s: {self.words()}")
             time.sleep(0.2)
 
-    def rolled_out(self, *names: str) -> None:
-        """Wait until these have their newest pods, available."""
-        self.kubectl("rollout", "status", f"--timeout={LIMIT_S}s", *names)
+    def rolled_out(self) -> None:
+        """Wait until the newest pods of all are available, as an operator does."""
+        self.kubectl("rollout", "status", f"--timeout={LIMIT_S}s", COLLECTOR, AGENT)
+
+    def replaced(self) -> None:
+        """Wait until the newest pods of all are ready: available is what is ready, after ten seconds more."""
+        self.kubectl("rollout", "status", f"--timeout={LIMIT_S}s", COLLECTOR)
+        deadline = time.monotonic() + LIMIT_S
+        while not self._has_newest_agents():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no new agents after {LIMIT_S} s: {self.words()}")
+            time.sleep(0.2)
+
+    def _has_newest_agents(self) -> bool:
+        agents = self.node.api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/peerwatch-agent")
+        status, seen = agents["status"], agents["status"].get("observedGeneration")
+        counts = {status.get(name, 0) for name in ("desiredNumberScheduled", "updatedNumberScheduled", "numberReady")}
+        return seen == agents["metadata"]["generation"] and len(counts) == 1
 
     def pods(self) -> list[Any]:
         """Return the pods of the namespace."""
