@@ -7,6 +7,7 @@ environment, folder, streams, memory and end. That it works from a cold start, t
 
 import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -24,8 +25,8 @@ from typing import Any, TextIO
 __all__ = ["Forked", "serve"]
 
 PROGRAM = "from forks import serve; serve(); from collector.cli import main; main()"
-MODULES = ("collector.daemon.server", "collector.cluster.view", "collector.cluster.watching")
-"""What is loaded besides the commands."""
+MODULES = ("collector.daemon.server", "collector.cluster.view", "collector.cluster.watching", "typer._adapters")
+"""What is loaded besides the commands; the last by Typer with the first argument, and pydantic with it: a tenth of a second."""
 
 MESSAGE_MAX = 1 << 17
 NUMBER = 16
@@ -93,6 +94,8 @@ def serve() -> None:
     cli = importlib.import_module("collector.cli")
     for module in (*(f"collector.commands.{name}" for name in cli.COMMANDS), *MODULES):
         importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # what a child never looks at, it need not have a copy of
     children: dict[int, tuple[int, int]] = {}
     while True:
         ready = select.select([requests, *children], [], [])[0]
