@@ -15,9 +15,9 @@ TOGETHER = {
     "tests/cluster/test_install.py": "chart",
     "tests/cluster/test_uninstall.py": "chart",
     "tests/cluster": "node",
-    "tests/e2e/test_the_demo_keeps_its_promise.py": "demo",
     "tests/kernel": "probes",
     "tests/daemonset/test_rights_are_needed.py": "probes",
+    "tests/e2e/test_the_demo_keeps_its_promise.py": "demo",
 }
 """File or folder → group, whose tests follow each other in one process: they share what is expensive to make (a Kubernetes
 node, containers, loaded probes), or fill it (rings, folds). The longest group is first, and is begun first.
@@ -42,6 +42,8 @@ A test that is like these and needs what its group shares carries the marker `al
 _SEVERAL = "PYTEST_XDIST_WORKER" in os.environ
 _QUEUE, _ROOM = (os.open(path, os.O_RDONLY) for path in (__file__, Path(__file__).parent))
 """What processes of one checkout lock to be alone. Nothing is written, so nothing is left behind."""
+_KEPT = pytest.StashKey[bool]()
+"""Whether this process is still alone, since its next test is to be, too: it would wait for the others each time."""
 
 # How long an example takes says more of the machine than of the code: what must be fast is measured in bench/.
 settings.register_profile("no deadline", deadline=None)
@@ -79,40 +81,44 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa
 
 
 @pytest.hookimpl(tryfirst=True)  # after the order was made
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Bring to the front what takes longest, and to the end what runs alone."""
     if _SEVERAL:
         first = list(dict.fromkeys(TOGETHER.values()))
         places = {group: place - len(first) for place, group in enumerate(first)} | dict.fromkeys(ALONE.values(), 1)
-        files = {file: place for place, file in enumerate(dict.fromkeys(_file(config, item) for item in items))}
+        files = {file: place for place, file in enumerate(dict.fromkeys(map(_file, items)))}
 
         def place(item: pytest.Item) -> tuple[int, int, bool]:
-            file = _file(config, item)
-            return places.get(_group(file), 0), files[file], _is_alone(config, item)
+            file = _file(item)
+            return places.get(_group(file), 0), files[file], _is_alone(item)
 
         items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the test's time begins
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Have what runs alone wait for all others, and all others for it."""
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, Any, Any]:
+    """Have what runs alone wait for all others, once for all that follow each other, and all others for it."""
     if not _SEVERAL:
         return (yield)
-    fcntl.flock(_QUEUE, fcntl.LOCK_EX)  # who waits for the room keeps others from entering it meanwhile
-    fcntl.flock(_ROOM, fcntl.LOCK_EX if _is_alone(item.config, item) else fcntl.LOCK_SH)
-    fcntl.flock(_QUEUE, fcntl.LOCK_UN)
+    alone = _is_alone(item)
+    if not item.config.stash.get(_KEPT, False):
+        fcntl.flock(_QUEUE, fcntl.LOCK_EX)  # who waits for the room keeps others from entering it meanwhile
+        fcntl.flock(_ROOM, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(_QUEUE, fcntl.LOCK_UN)
     try:
         return (yield)
     finally:
-        fcntl.flock(_ROOM, fcntl.LOCK_UN)
+        kept = item.config.stash[_KEPT] = alone and nextitem is not None and _is_alone(nextitem)
+        if not kept:
+            fcntl.flock(_ROOM, fcntl.LOCK_UN)
 
 
-def _file(config: pytest.Config, item: pytest.Item) -> str:
-    return item.path.relative_to(config.rootpath).as_posix()
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(item.config.rootpath).as_posix()
 
 
-def _is_alone(config: pytest.Config, item: pytest.Item) -> bool:
-    return _file(config, item) in ALONE or item.get_closest_marker("alone") is not None
+def _is_alone(item: pytest.Item) -> bool:
+    return _file(item) in ALONE or item.get_closest_marker("alone") is not None
 
 
 def _group(file: str) -> str:
