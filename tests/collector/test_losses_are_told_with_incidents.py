@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,10 @@ def test_what_is_remembered_of_losses_is_bounded() -> None:
     assert log.between([("", "node-1")], 0, 10**6) == 0
 
 
-def test_a_running_collector_tells_it_too(daemon: Daemon, events: Events, peerwatch: Command) -> None:
-    now = time.time_ns()
+def test_a_running_collector_tells_it_too(
+    daemons: Callable[..., Daemon], impatient: tuple[str, str], events: Events, peerwatch: Command
+) -> None:
+    daemon, now = daemons(*impatient), time.time_ns()
     agent = daemon.agent()
     agent.store(1, events.table(begin=now - 50 * SECOND))
     agent.store(2, events.table(begin=now, only=3, exe="/usr/bin/dash"))  # its input is a socket
