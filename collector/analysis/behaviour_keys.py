@@ -38,6 +38,7 @@ _MARKS = (
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}(?![0-9A-Za-z])")
+_WRITTEN = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])[0-9a-f]{6,}(?![0-9A-Za-z])")
 _LONG_NUMBER = re.compile(r"\d{4,}")
 _VERSION_FOLDER = re.compile(r"v?\d+(?:[._]\d+)*(?:[-_+~.][0-9A-Za-z]{1,12})?")
 _MKTEMP = re.compile(r"(tmp[._-]?)[0-9A-Za-z_]{6,12}")
@@ -57,13 +58,16 @@ def printable(text: str, limit: int = MAX_KEY) -> str:
 
 
 @lru_cache(maxsize=65_536)
-def path(exe: str) -> str:
+def path(exe: str, *, written: bool = False) -> str:
     """Return an executable's path with versions, numbers and random names replaced where machines write them."""
     text = printable(exe).replace(ARGUMENTS, " :")
-    if not any(map(str.isdigit, text)) and not text.startswith(_TEMPORARY):
+    written |= text.startswith(_TEMPORARY)
+    if not any(map(str.isdigit, text)) and not written:
         return text
     text = _UUID.sub("<uuid>", text)
     folder, slash, name = text.rpartition("/")
+    if written:
+        folder = _WRITTEN.sub("<hex>", folder)
     parts = [
         "<n>" if _VERSION_FOLDER.fullmatch(part) else _LONG_NUMBER.sub("<n>", _HEX.sub("<hex>", part))
         for part in folder.split("/")
@@ -71,8 +75,8 @@ def path(exe: str) -> str:
     folder = "/".join(parts)
     if folder.startswith("/proc/"):
         name = "<n>" if name.isdigit() else name
-    if text.startswith(_TEMPORARY):
-        name = _MKTEMP.sub(r"\1<random>", name) if _MKTEMP.fullmatch(name) else _HEX.sub("<hex>", name)
+    if written:
+        name = _MKTEMP.sub(r"\1<random>", name) if _MKTEMP.fullmatch(name) else _WRITTEN.sub("<hex>", name)
         name = _LONG_NUMBER.sub("<n>", name)
     return f"{folder}{slash}{name}"
 
@@ -88,7 +92,7 @@ def program(exe: str, argv0: str, parent: str, flags: int) -> str:
     """
     if exe == "/proc/self/exe" and parent:
         exe = parent
-    text = path(exe)
+    text = path(exe, written=bool(flags >> ProcessFlag.UPPER_LAYER & 1))
     if exe.rpartition("/")[2] in MULTI_CALL and argv0:
         text += f"[{printable(argv0.rpartition('/')[2].lstrip('-'), 64).replace(ARGUMENTS, ' :')}]"
     marks = [mark for flag, mark in _MARKS if flags >> flag & 1]

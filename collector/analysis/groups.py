@@ -88,6 +88,8 @@ class Groups:
             record = Replica(pod.uid or pod.name, pod.name, subject.node, pod.revision, pod.created_at, time)
             replica = group.replica(record)
             self._runs(group, subject)
+        record = group.replicas[replica]
+        record.container_started = max(record.container_started, subject.container.started_at)
         generalised = group.generalised
         index = group.entry(behaviour)
         if group.generalised != generalised:
@@ -102,7 +104,8 @@ class Groups:
         row = group.sight(replica, index, time)
         self._make_room(group, replica, index)
         if behaviour.base and not learned:
-            standing = judging.standing_of(group, replica, behaviour.base, self.table)
+            told_for = self.settings.nanoseconds(self.settings.cool_down)
+            standing = judging.standing_of(group, replica, behaviour.base, time, self.table, told_for=told_for)
             if standing not in (Standing.ACCEPTED, Standing.PENDING):  # what is told of the program is told of its arguments
                 self.table.standing[row] = standing
                 return row, False

@@ -17,7 +17,7 @@ from collector.analysis.findings import Finding
 from collector.analysis.novelty import MOMENT
 from collector.analysis.reasons import sentence
 from collector.analysis.sightings import Group, Replica
-from collector.detect.tools import Level
+from collector.detect.tools import SHELLS, Level, base_name
 from collector.records import (
     BehaviourEvidence,
     BehaviourType,
@@ -221,7 +221,7 @@ class IncidentBook:
                 continue  # an alert is told as one, not hidden in what was a note
             if incident.grows(finding.replica.uid, parent_pid, finding.first_event):
                 return incident
-            if alert and _same_errand(finding, incident):
+            if alert and (_same_errand(finding, incident) or _goes_on(finding, incident)):
                 return incident
             if finding.first_event - incident.first_event > LONGEST:
                 continue
@@ -332,6 +332,17 @@ def _same_errand(finding: Finding, incident: OpenIncident) -> bool:
         errand(each.behaviour) == words and each.group.container == finding.group.container
         for each in incident.findings.values()
     )
+
+
+def _goes_on(finding: Finding, incident: OpenIncident) -> bool:
+    """Return whether an alert about one replica says of it what is odd about this: files and hosts have new names, no more."""
+    place = (finding.group.container, finding.replica.uid)
+    entered = base_name(finding.behaviour.exe) in SHELLS  # by the same way as before, to do something else
+    if entered or not finding.context.why or incident.replicas.keys() != {place}:
+        return False
+    if finding.first_event - incident.first_event > ERRAND:
+        return False
+    return any(finding.context.why == each.context.why for each in incident.findings.values())
 
 
 def _words(workload: WorkloadKey) -> tuple[str, str, str, str]:

@@ -34,7 +34,7 @@ NEWCOMER = 120 * SECOND
 """So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
 hook that is met for the first time."""
 
-WAKES = 0.1
+WAKES = 0.05
 """How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
 
 _ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
@@ -112,11 +112,16 @@ def _goes_outside(group: Group, table: SightingTable) -> bool:
     return any(group.entries[behaviour].outside for behaviour in set(table.behaviour[accepted].tolist()))
 
 
-def standing_of(group: Group, replica: int, base: str, table: SightingTable) -> Standing:
-    """Return what is thought of an exec on one replica."""
+def standing_of(group: Group, replica: int, base: str, time: int, table: SightingTable, *, told_for: int) -> Standing:
+    """Return what is thought of an exec on one replica when it is given new arguments at a time (nanoseconds).
+
+    What was told of it covers its arguments for so long; what it is told to do later is another deed.
+    """
     entry = group.find(BehaviourType.EXEC, base)
     row = None if entry is None else entry.rows.get(replica)
-    return Standing.ACCEPTED if row is None else Standing(int(table.standing[row]))
+    if row is None or (table.standing[row] != Standing.PENDING and time - int(table.first[row]) > told_for):
+        return Standing.ACCEPTED
+    return Standing(int(table.standing[row]))
 
 
 def running_replicas(group: Group, now: int) -> int:
@@ -153,7 +158,7 @@ def is_learned(entry: Entry, group: Group, now: int) -> bool:
 def must_wait(question: Question, table: SightingTable) -> bool:
     """Return whether the peers get their time in any case; asked before the first hold only."""
     replica = question.group.replicas[int(table.replica[question.row])]
-    starting = int(table.first[question.row]) - replica.born < question.startup
+    starting = replica.starts(int(table.first[question.row]), question.startup)
     level = context_in(question.behaviour, question.group, table).level
     arguments = bool(question.behaviour.base)
     if decision.must_wait(level, starting=starting, arguments=arguments):
@@ -189,7 +194,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     # During a rollout old and new replicas differ rightly: a replica is compared with its own revision as soon as that has two
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
-    starting = first_event - replica.born < question.startup
+    starting = replica.starts(first_event, question.startup)
     comparison, showing = _compare(question, replicas, table, same if siblings >= 2 else np.ones_like(same), starting=starting)
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
     against = comparison if elsewhere is None else elsewhere.comparison
@@ -199,6 +204,8 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and not program and about.why:
         novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
+    if starting and not replicas.start_seen[(replicas.ids != replica_id) | replica.restarted].any():
+        novelty = 1.0  # nobody knows what a start of this workload looks like
     supporters = _supporters(question, entry, about.level, table, person=person)
     if elsewhere is not None and about.level >= context.Level.SUSPICIOUS:
         novelty = min(novelty, novelty_elsewhere(question, elsewhere.alike, table))
@@ -239,7 +246,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT
     # Enough to be told, not to wake somebody.
     few = case.compared < decision.ENOUGH_PEERS
-    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else 1)
+    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else decision.YOUNG)
     finding = Finding(
         group=group,
         replica=replica,

@@ -51,10 +51,10 @@ class _Others:
         behaviour, slot = table.behaviour[rows].astype(np.int64), table.slot[rows].astype(np.int64)
         first, standing = table.first[rows], table.standing[rows]
         accepted = standing == Standing.ACCEPTED
-        # What is held on others, or was long before, shows variety as well; what this replica did at the same moment is one
-        # chain.
+        # What is held on others, or was long before, shows variety as well; what this replica begins at that moment or later
+        # may have the same cause, and must not make itself usual.
         at, mine = int(table.first[question.row]), slot == table.slot[question.row]
-        waiting = (standing == Standing.PENDING) & ~(mine & (abs(first - at) < MOMENT))
+        waiting = (standing == Standing.PENDING) & ~(mine & (first > at - MOMENT))
         mild = standing == Standing.MILD
         variety = (accepted | waiting | mild) & (first - table.lives.first[slot] >= question.startup)
         return cls(rows, behaviour, table.count[rows], first, accepted, waiting, mild, variety, slot, question.now)

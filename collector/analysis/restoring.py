@@ -87,7 +87,9 @@ def _restore_one(groups: Groups, verdicts: Verdicts, group: Group, saved: Sighti
     if severity is not None:
         table.standing[row] = _STANDING.get(severity, Standing.FLAGGED)
         return
-    of_base = standing_of(group, replica, behaviour.base, table) if behaviour.base else Standing.ACCEPTED
+    of_base, told_for = Standing.ACCEPTED, groups.settings.nanoseconds(groups.settings.cool_down)
+    if behaviour.base:
+        of_base = standing_of(group, replica, behaviour.base, saved.first_seen, table, told_for=told_for)
     if of_base not in (Standing.ACCEPTED, Standing.PENDING):
         table.standing[row] = of_base
     elif saved.first_seen > verdicts.now - verdicts.settings.nanoseconds(verdicts.settings.hold):

@@ -186,6 +186,8 @@ class Replica:
     revision: str
     created_at: int
     first: int
+    container_started: int = 0
+    """When its container was started last, as far as something new was seen since."""
     rows: list[int] = field(default_factory=list)
     """Its sightings."""
     slot: int = -1
@@ -199,6 +201,15 @@ class Replica:
         for it in its first observed seconds, too.
         """
         return self.first
+
+    @property
+    def restarted(self) -> bool:
+        """Whether its container was started again in its life."""
+        return self.container_started > self.born
+
+    def starts(self, time: int, startup: int) -> bool:
+        """Return whether it or its container was starting at a time; both in nanoseconds."""
+        return 0 <= time - max(self.born, self.container_started) < startup or time - self.born < startup
 
     @property
     def start_seen(self) -> bool:

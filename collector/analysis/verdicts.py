@@ -254,7 +254,8 @@ class Verdicts:
 
     def _waits_for_its_program(self, group: Group, row: int, watched: Watched) -> bool:
         """Return whether arguments are not judged: while their program is in question, and when it was told."""
-        standing = judging.standing_of(group, int(self._table.replica[row]), watched.behaviour.base, self._table)
+        replica, first, told_for = int(self._table.replica[row]), int(self._table.first[row]), self._ns(self.settings.cool_down)
+        standing = judging.standing_of(group, replica, watched.behaviour.base, first, self._table, told_for=told_for)
         if standing is Standing.PENDING:
             self._later(self.now + self._ns(self.settings.hold), watched)
         elif standing is not Standing.ACCEPTED:

@@ -63,7 +63,7 @@ def of_exec(
     if known is not None:
         asks = injected and only_asks(name, arguments)
         found.append(dataclasses.replace(known, inspection=True) if asks else known)
-    if by in SHELLS and is_interpreter(name):
+    if by in SHELLS and is_interpreter(name) and not injected:  # what a person tells it to do is told by its arguments
         found.append(Context(Level.SUSPICIOUS, ("T1059",), "an interpreter started by a shell"))
     if not found:
         return Context()

@@ -37,6 +37,21 @@ def test_paths_lose_what_machines_number(exe: str, key: str) -> None:
     assert behaviour_keys.path(exe) == key
 
 
+@pytest.mark.parametrize(
+    ("exe", "key"),
+    [
+        ("/srv/jobs/lint-6f197c", "/srv/jobs/lint-<hex> (upper layer)"),
+        ("/srv/jobs/lint-619970", "/srv/jobs/lint-<hex> (upper layer)"),
+        ("/srv/619970/lint-6f197c", "/srv/<hex>/lint-<hex> (upper layer)"),
+        ("/srv/jobs/lint-0f19ac77b2", "/srv/jobs/lint-<hex> (upper layer)"),
+        ("/srv/jobs/lint", "/srv/jobs/lint (upper layer)"),
+        ("/srv/jobs/decade", "/srv/jobs/decade (upper layer)"),
+    ],
+)
+def test_random_words_in_the_names_of_written_files_are_one_whatever_their_digits(exe: str, key: str) -> None:
+    assert behaviour_keys.program(exe, "", "", 1 << ProcessFlag.UPPER_LAYER) == key
+
+
 def test_an_exec_names_program_and_parent(cluster: Cluster) -> None:
     (pod,) = cluster.pods(1)
     cluster.exec(1, pod, "/usr/bin/nc", parent="/bin/sh")

@@ -232,6 +232,18 @@ def test_what_people_use_is_known_after_a_restart(cluster: Cluster) -> None:
     assert [each.replicas[0].pod for each in alerts(latest(later))] == [late[1].name]
 
 
+def test_an_interpreter_that_a_person_starts_is_judged_by_what_it_is_told(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 1500, every=3)
+    for at, pod, code in ((800.1, pods[1], "import json; print(1)"), (1200.1, pods[2], "import socket,os;os.dup2(3,0)")):
+        cluster.exec(at, pod, "/usr/bin/bash", parent="", flags=INJECTED)
+        cluster.exec(at + 4, pod, "/usr/bin/python3.11", parent="/usr/bin/bash", args=("python3", "-c", code), flags=INJECTED)
+
+    (alert,) = alerts(analyse(cluster, until=1600))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+
+
 def test_what_people_use_is_bounded() -> None:
     persons = Persons()
     for number in range(MOST_NAMES + 10):
