@@ -45,6 +45,7 @@ _ITEM = {
     "born": np.int64,
     "connects": np.bool_,
     "outside": np.bool_,
+    "inside": np.bool_,
     "before": np.int64,
     "total": np.float64,
     "squares": np.float64,
@@ -65,6 +66,8 @@ _CELL = {
     "exceeded": np.int64,
     "told": np.int64,
     "window": np.int64,
+    "windows": np.int64,
+    "ever": np.int64,
 }
 
 
@@ -77,7 +80,7 @@ class Counts:
         self.behaviours: list[Behaviour] = []
         self.uids: list[str] = []
         self.arrivals: dict[int, list[int]] = {}
-        """Replica → windows in which it was the first of its workload to go somewhere."""
+        """Replica → windows in which it was the first of its workload to go somewhere in the cluster."""
         self.left_out = left_out
         self._group_of: dict[Place, int] = {}
         self._item_of: dict[tuple[int, int, str], int] = {}
@@ -124,6 +127,7 @@ class Counts:
             born=time,
             connects=kind > 0 and bool(behaviour.target),
             outside=outside and kind > 0,
+            inside=not outside and kind > 0 and bool(behaviour.target) and where not in {"loopback", "dns"},
             before=self.groups.exposure[group],
         )
         self.groups.items[group] += 1
@@ -148,7 +152,7 @@ class Counts:
             self.replicas.fan[replica] = self.cell(self._add_item(name, behaviour, time) if known is None else known, replica)
 
     def arrive(self, group: int, replica: int, window: int) -> None:
-        """Note that a replica went where none of its workload ever was."""
+        """Note that a replica went to a place in the cluster where none of its workload ever was."""
         windows = self.arrivals.setdefault(replica, [])
         if len(windows) < MOST_ARRIVALS:
             windows.append(window)
@@ -183,6 +187,17 @@ class Counts:
         windows = self.exposed(item)
         return windows, Habit.of_sums(windows, self.items.total[item], self.items.squares[item])
 
+    def lately_outside(self, item: int) -> tuple[int, int]:
+        """Return how many places outside an item's program met in the later half of its workload's life until then.
+
+        And how many windows of replicas that half had: what a start meets says nothing about later.
+        """
+        items, program, before = self.items, self.behaviours[item].exe, self.items.before.item(item)
+        size = len(items)
+        others = (items.group[:size] == items.group.item(item)) & items.outside[:size]
+        others &= (items.born[:size] < items.born.item(item)) & (items.before[:size] >= before // 2)
+        return sum(self.behaviours[each].exe == program for each in np.flatnonzero(others).tolist()), before - before // 2
+
     def end_window(self, window: int, touched: I64) -> I64:
         """Complete the counts of a window in which these cells counted; return its active cells, ascending."""
         cells, items, replicas, groups = self.cells, self.items, self.replicas, self.groups
@@ -199,6 +214,8 @@ class Counts:
         active = np.flatnonzero(chosen).astype(np.int64)
         item, replica = cells.item[active], cells.replica[active]
         cells.window[active] = items.window[item] = replicas.window[replica] = window
+        cells.windows[active] += 1
+        cells.ever[active] += cells.count[active]
         # Each running replica was exposed in each window since the last: that it counted nothing is part of the habit.
         present = np.flatnonzero(np.bincount(items.group[item]))
         running = np.bincount(replicas.group[self.running(window)], minlength=len(groups))

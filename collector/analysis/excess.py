@@ -1,4 +1,4 @@
-"""What is too much in one window of counts: bursts, fan-out, beacons, and trickles of new destinations.
+"""What is too much in one window of counts: bursts, fan-out, beacons, new places that stay, and trickles of new ones.
 
 Functions of the counts alone; they note in them what was told, so that it is told once.
 """
@@ -16,7 +16,7 @@ from collector.detect import volume
 from collector.detect.volume import Habit
 from collector.records import Severity
 
-__all__ = ["ENOUGH", "TRICKLE", "WARM", "Excess", "bursts", "rhythms", "trickles"]
+__all__ = ["ENOUGH", "TRICKLE", "WARM", "Excess", "bursts", "newcomers", "rhythms", "trickles"]
 
 I64 = npt.NDArray[np.int64]
 F64 = npt.NDArray[np.float64]
@@ -49,11 +49,19 @@ MOST_JUDGED = 256
 """Candidates per window, the most surprising first: what exceeds that is a cluster-wide event, told by its worst."""
 
 TRICKLE = 120
-"""Windows, an hour, in which destinations new to the whole workload are counted per replica …"""
+"""Windows, an hour, in which places in the cluster that are new to the whole workload are counted per replica. A cluster has
+few, and a workload that is not new hardly ever meets another; there is no end of places outside …"""
 FEW_NEW = 4
-"""… so many of them at least …"""
-UNLIKELY = 1e-5
+"""… in so many windows at least, or as many as a scan in fewer: what a job begins with is met at once …"""
+UNLIKELY = 1e-3
 """… and as improbable as this at the rate at which all replicas meet new ones."""
+
+STAYS = 4
+"""Windows in which a replica contacts a new place outside: a time server, a revocation list or a report is contacted once …"""
+STAYS_WITHIN = 20
+"""… windows, ten minutes, after its first contact: what is used now and then takes longer …"""
+RARE = 0.01
+"""… while its program meets a new place outside in so few of the windows of replicas."""
 
 BEATS = 6
 """Gaps between single connects that show a rhythm."""
@@ -189,22 +197,48 @@ def rhythms(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
             yield Excess(cell, behaviour, deed, Severity.MEDIUM, gaps.jitter ** (gaps.number / 2), ("T1071.001",))
 
 
+def newcomers(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
+    """Yield cells that go on contacting a place outside that came up late, on one replica only, of programs that meet few.
+
+    A single new place is nothing odd, and who uses it soon uses it on all replicas.
+    """
+    cells, items, replicas = counts.cells, counts.items, counts.replicas
+    active = active[(items.cells[cells.item[active]] == 1) & (cells.windows[active] > 1) & (cells.told[active] < 0)]
+    born = items.born[cells.item[active]]
+    many = (cells.windows[active] >= STAYS) | (cells.ever[active] >= MANY)
+    late = (born - replicas.first[cells.replica[active]] >= WARM) & (window - born // WINDOW < STAYS_WITHIN)
+    found = active[items.outside[cells.item[active]] & many & late]
+    counts.left_out += max(0, len(found) - MOST_JUDGED)
+    for cell in found[:MOST_JUDGED].tolist():
+        item = cells.item.item(cell)
+        met, windows = counts.lately_outside(item)
+        chance = (met + 0.5) / max(windows, 1)
+        if chance <= RARE:
+            cells.told[cell] = window
+            behaviour = counts.behaviours[item]
+            minutes = (window + 1 - items.born.item(item) // WINDOW) * WINDOW / (60 * NANOSECONDS)
+            deed = f"connected {cells.ever.item(cell):,} times from {behaviour.exe} to {behaviour.target}"
+            deed += f" within {minutes:.0f} minutes of the first time"
+            yield Excess(cell, behaviour, deed, Severity.MEDIUM, chance, ("T1071.001",))
+
+
 def trickles(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
-    """Yield replicas that meet destinations new to the whole workload more often than all replicas do."""
+    """Yield replicas that meet places in the cluster that are new to the whole workload more often than all replicas do."""
     groups, replicas = counts.groups, counts.replicas
     for replica in [each for each, windows in counts.arrivals.items() if windows[-1] == window]:
         recent = counts.arrivals[replica] = [each for each in counts.arrivals[replica] if each > window - TRICKLE]
         group = int(replicas.group[replica])
         exposure = int(groups.exposure[group])
-        if len(recent) < FEW_NEW or exposure < 2 * ENOUGH or replicas.quiet_until[replica] > window:
+        few = len(set(recent)) < FEW_NEW and len(recent) < MANY_DESTINATIONS
+        if few or exposure < 2 * ENOUGH or replicas.quiet_until[replica] > window:
             continue
-        lived = min(TRICKLE, (window * WINDOW - int(replicas.first[replica])) // WINDOW)
-        # What this replica met in the last hour is in question, so the rate comes from all the rest.
+        # What this replica met lately is in question, so the rate comes from all the rest; the first only says since when.
+        lately = window + 1 - recent[0]
         others = int(groups.arrivals[group]) - len(recent)
-        chance = volume.poisson_tail(len(recent), (others + 0.5) * lived / max(exposure - lived, 1))
+        chance = volume.poisson_tail(len(recent) - 1, (others + 0.5) * lately / max(exposure - lately, 1))
         if chance <= UNLIKELY:
             replicas.quiet_until[replica] = window + TRICKLE
-            cell = _newest(counts, active, replica)
-            minutes = (window - recent[0] + 1) * WINDOW // (60 * NANOSECONDS) + 1
+            cell = _newest(counts, active[counts.items.inside[counts.cells.item[active]]], replica)
+            minutes = lately * WINDOW // (60 * NANOSECONDS) + 1
             deed = f"connected to {len(recent)} destinations new to the workload within {minutes} minutes"
             yield Excess(cell, counts.behaviours[int(counts.cells.item[cell])], deed, Severity.LOW, chance, ("T1046",))

@@ -144,16 +144,28 @@ class VolumeWatch:
             new = False
             if (group, what) not in items:
                 items[group, what], new = counts.item(group, behaviour, time)
-                if new:
-                    counts.behaviours[items[group, what]] = dataclasses.replace(behaviour, example=seen.example(place))
+            item = items[group, what]
+            if new:
+                counts.behaviours[item] = dataclasses.replace(behaviour, example=seen.example(place))
+                counts.items.born[item] = self._first_seen(group, behaviour, time)
             if behaviour.target:
                 counts.fan_of(replica, behaviour, time)
-                if new and time - int(counts.replicas.first[replica]) >= excess.WARM:
+                late = counts.items.born[item] - counts.replicas.first[replica] >= excess.WARM
+                if new and late and counts.items.inside[item]:
                     counts.arrive(group, replica, self._window)
-            cell[place] = cells[pair] = counts.cell(items[group, what], replica)
+            cell[place] = cells[pair] = counts.cell(item, replica)
             sighting = seen.sighting.item(place)
             if not new and sighting >= 0:  # what came after all items were taken is new each time
                 cell_of[sighting] = cells[pair]
+
+    def _first_seen(self, number: int, behaviour: Behaviour, time: int) -> int:
+        """Return since when a behaviour is known: habits begin anew after a restart, but what was saved is nothing new."""
+        group = self._groups.by_place.get(self._counts.places[number])
+        entry = None if group is None else group.find_behaviour(behaviour)
+        if entry is None:
+            return time
+        first: list[int] = self._groups.table.first[list(entry.rows.values())].tolist()
+        return min(time, *first, entry.past_first if entry.past_count else time)
 
     def close(self) -> list[Deviation]:
         """End the current window: judge it, learn from it, and forget what is over."""
@@ -164,6 +176,7 @@ class VolumeWatch:
         found = [
             *excess.bursts(counts, window, active),
             *excess.rhythms(counts, window, active),
+            *excess.newcomers(counts, window, active),
             *excess.trickles(counts, window, active),
         ]
         deviations = [each for each in map(self._deviation, found) if each is not None]

@@ -5,7 +5,8 @@ from detection.cluster import BEGIN, SECOND, Cluster, Replica, alerts, analyse
 from peerwatch.columns import Peer
 from peerwatch.subjects import Workload
 
-from collector.records import Incident, IncidentKind
+from collector.analysis import Analysis
+from collector.records import Incident, IncidentKind, Severity
 
 BUSY = 1_800
 ATTACK = 1_500
@@ -102,15 +103,117 @@ def test_a_slow_scan_of_one_destination_in_ten_minutes(cluster: Cluster) -> None
 
 def test_a_beacon_of_the_service_itself(cluster: Cluster) -> None:
     pods = cluster.pods(4)
-    serve(cluster, pods, 3_000)
+    serve(cluster, pods, 6_000)
     random = np.random.default_rng(3)
-    for number in range(24):
-        cluster.connect(1_200 + number * 60 + random.uniform(-6, 6), pods[0], "/usr/bin/server", ("203.0.113.77", 443))
+    for number in range(12):
+        cluster.connect(1_200 + number * 360 + random.uniform(-36, 36), pods[0], "/usr/bin/server", ("203.0.113.77", 443))
 
     found = [each for each in alerts(analyse(cluster)) if "like a clock" in each.reason]
 
     assert [[replica.pod for replica in each.replicas] for each in found] == [[pods[0].name]]
     assert "T1071.001" in found[0].techniques
+
+
+def call(cluster: Cluster, pod: Replica, begin: float, times: int, gap: float) -> None:
+    """Let a replica's service contact one public address, at intervals that are chance."""
+    for at in begin + np.cumsum(np.random.default_rng(5).uniform(0.2 * gap, 1.8 * gap, times)):
+        cluster.connect(float(at), pod, "/usr/bin/server", ("203.0.113.77", 443))
+
+
+def test_a_new_place_outside_that_one_replica_goes_on_contacting(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 2_400)
+    call(cluster, pods[2], ATTACK, 12, 60)
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+    assert alert.severity is Severity.MEDIUM
+    assert "T1071.001" in alert.techniques
+    assert "times from /usr/bin/server to public 203.0.0.0/16:443/tcp within" in alert.reason
+    assert alert.evidence
+    assert alert.time - BEGIN - ATTACK * SECOND < 420 * SECOND
+
+
+def test_the_same_of_a_single_replica_with_history(cluster: Cluster) -> None:
+    pods = cluster.pods(1)
+    serve(cluster, pods, 4_800)
+    call(cluster, pods[0], 3_600, 12, 60)
+
+    assert len(volumes(analyse(cluster))) == 1
+
+
+def test_a_flood_of_a_new_place(cluster: Cluster) -> None:
+    pods = cluster.pods(2)
+    serve(cluster, pods, 4_000)
+    for at in np.arange(3_600, 3_690, 1.0):
+        cluster.connect(float(at), pods[1], "/usr/bin/server", ("203.0.113.77", 80))
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert [each.pod for each in alert.replicas] == [pods[1].name]
+
+
+def test_a_new_place_that_is_used_now_and_then_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 6_000)
+    call(cluster, pods[2], ATTACK, 10, 360)
+
+    assert not volumes(analyse(cluster))
+
+
+def test_a_new_place_that_the_other_replicas_use_as_well_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 2_400)
+    for pod in pods:
+        call(cluster, pod, ATTACK, 12, 60)
+
+    assert not volumes(analyse(cluster))
+
+
+def test_a_service_that_meets_new_places_all_day_meets_one_more(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 4_800)
+    for number in range(38):
+        cluster.connect(60 + number * 120, pods[number % 4], "/usr/bin/server", (f"198.{number}.7.7", 443))
+    call(cluster, pods[2], 3_600, 12, 60)
+
+    assert not volumes(analyse(cluster))
+
+
+def test_a_place_that_was_known_before_a_restart_is_not_new_after_it(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 4_200)
+    call(cluster, pods[2], 300, 2, 60)
+    call(cluster, pods[2], 3_600, 12, 60)
+    restart = next(number for number, event in enumerate(cluster.sorted()) if event[0] >= ATTACK)
+    before, after = Analysis(), Analysis()
+    incidents = before.observe(cluster.table(0, restart))
+    changes = before.take_changes()
+    after.restore(changes.replicas, changes.sightings, incidents)
+
+    assert not volumes([*after.observe(cluster.table(restart)), *after.finish()])
+
+
+def test_a_single_replica_that_meets_one_service_after_the_other(cluster: Cluster) -> None:
+    pods = cluster.pods(1)
+    serve(cluster, pods, 8_400)
+    for number in range(5):
+        cluster.connect(5_400 + number * 480, pods[0], "/usr/bin/server", (f"10.9.{number}.7", 9_200))
+
+    (alert,) = [each for each in alerts(analyse(cluster)) if "destinations" in each.reason]
+
+    assert "T1046" in alert.techniques
+    assert "10.9." in alert.behaviours[0].key
+
+
+def test_a_single_replica_that_delivers_mail_to_one_host_after_the_other(cluster: Cluster) -> None:
+    pods = cluster.pods(1)
+    serve(cluster, pods, 8_400)
+    for number in range(30):
+        cluster.connect(5_400 + number * 80, pods[0], "/usr/bin/server", (f"198.{number}.7.7", 25))
+
+    assert not volumes(analyse(cluster))
 
 
 def test_the_same_excess_is_told_once_while_it_lasts(cluster: Cluster) -> None:
