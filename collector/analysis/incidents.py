@@ -338,7 +338,7 @@ def _goes_on(finding: Finding, incident: OpenIncident) -> bool:
     """Return whether an alert about one replica says of it what is odd about this: files and hosts have new names, no more."""
     place = (finding.group.container, finding.replica.uid)
     entered = base_name(finding.behaviour.exe) in SHELLS  # by the same way as before, to do something else
-    if entered or not finding.context.why or incident.replicas.keys() != {place}:
+    if entered or finding.again or not finding.context.why or incident.replicas.keys() != {place}:
         return False
     if finding.first_event - incident.first_event > ERRAND:
         return False
