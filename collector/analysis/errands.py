@@ -5,15 +5,17 @@ Told per replica and per workload that would be most of all alerts. So the first
 several is the cluster's own habit from then on. The words count, whatever the program's path: images differ, scripts do not.
 """
 
+import re
 from collections import OrderedDict
 
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis.behaviours import Behaviour, words_of
-from collector.detect.tools import SHELLS, Level, base_name
-from collector.records import WorkloadKey
+from collector.detect.shell_commands import command_string, command_words
+from collector.detect.tools import SHELLS, Level, base_name, places, tool
+from collector.records import BehaviourType, WorkloadKey
 
-__all__ = ["Errands", "errand"]
+__all__ = ["Errands", "errand", "only_looks"]
 
 MOST = 4096
 """Errands that are remembered; the longest unmet are forgotten, and told again when they come back."""
@@ -21,6 +23,12 @@ MOST = 4096
 NEEDED = {Level.ROUTINE: 3, Level.NEUTRAL: 3, Level.SUSPICIOUS: 3, Level.STRONG: 6}
 """In how many workloads an errand must have been met. Somebody who goes from workload to workload has been told of in two, or
 five, by then; what nothing normal looks like is never an errand."""
+
+_ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
+"""What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
+
+_SECRETS = ("T1003", "T1552")
+"""Techniques that read credentials."""
 
 _MOST_NEEDED = max(NEEDED.values())
 
@@ -64,3 +72,16 @@ def errand(behaviour: Behaviour) -> tuple[str, ...] | None:
     if name in SHELLS:  # `sh` is another program in each distribution, and says the same
         return ("exec", "sh", *words) if words else None
     return "exec", name, *words
+
+
+def only_looks(behaviour: Behaviour) -> bool:
+    """Return whether somebody from outside takes stock: looks, at no credentials, and does nothing else."""
+    if behaviour.type is not BehaviourType.EXEC or errand(behaviour) is None:
+        return False
+    name = base_name(behaviour.exe)
+    script = command_string(name, behaviour.example[1:])
+    tools = [tool(each) for each in ((name,) if script is None else command_words(script))]
+    text = " ".join(behaviour.example)
+    looks = bool(tools) and all(each is not None and each.inspection for each in tools)
+    secrets = any(each.startswith(_SECRETS) for place in places(text) for each in place.techniques)
+    return looks and not (secrets or _ACTS.search(text))

@@ -45,3 +45,5 @@ class Finding:
     """What other workloads of the same image do, if it was compared with them."""
     unsure: bool = False
     """Its workload is known for minutes only or has few replicas, and it is not so rare that this does not matter."""
+    said: Comparison | None = None
+    """What the peers do in the same words, where the words are the reason and not the program."""

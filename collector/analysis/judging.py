@@ -11,6 +11,7 @@ from peerwatch.subjects import ContainerKind
 from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour, context_of, with_arguments
 from collector.analysis.elsewhere import novelty as novelty_elsewhere, same_image
+from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
@@ -33,6 +34,9 @@ patience. 10 to 20 s and 20 to 60 s give the same result on real software."""
 NEWCOMER = 120 * SECOND
 """So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
 hook that is met for the first time."""
+
+TOGETHER = 60 * SECOND
+"""What is said from outside to most replicas within this time was said to all of them: an errand, nobody who picked one."""
 
 WAKES = 0.05
 """How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
@@ -164,7 +168,7 @@ def must_wait(question: Question, table: SightingTable) -> bool:
     if decision.must_wait(level, starting=starting, arguments=arguments):
         return True
     if level >= context.Level.STRONG:
-        return False
+        return level is context.Level.STRONG and only_looks(question.behaviour)  # a scanner comes to the peers next
     if question.behaviour.type is BehaviourType.CONNECT and tool(base_name(question.behaviour.exe)) is None:
         return True  # a service's own program: its peers have the same suppliers
     return _is_held(question.behaviour.parent, replica, question, table)
@@ -195,11 +199,13 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
     starting = replica.starts(first_event, question.startup)
-    comparison, showing = _compare(question, replicas, table, same if siblings >= 2 else np.ones_like(same), starting=starting)
+    comparable = same if siblings >= 2 else np.ones_like(same)
+    comparison, showing = _compare(question, entry, replicas, table, comparable, starting=starting)
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
     against = comparison if elsewhere is None else elsewhere.comparison
     program = program_in_question(question, table)
     about = context_in(behaviour, group, table) if program is None else context_of(behaviour)
+    worded, everywhere = _in_same_words(question, about, comparison, replicas, table, comparable=comparable)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and not program and about.why:
@@ -253,7 +259,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         behaviour=behaviour,
         time=now,
         first_event=first_event,
-        severity=_severity(verdict, case, unsure=unsure),
+        severity=_severity(verdict, case, unsure=unsure, everywhere=everywhere),
         score=round(1 - verdict.probability, 4),
         kind=_kind(verdict, case, comparison, mixed=mixed),
         compared=comparison.compared,
@@ -266,6 +272,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         gone=0 if entry.gone is None else entry.gone.last,
         elsewhere=None if elsewhere is None else elsewhere.comparison,
         unsure=unsure,
+        said=worded,
     )
     undecided = (
         action is decision.Action.ACCEPT
@@ -294,11 +301,17 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
 
 
 def _compare(
-    question: Question, replicas: Replicas, table: SightingTable, comparable: npt.NDArray[np.bool_], *, starting: bool
+    question: Question,
+    entry: Entry,
+    replicas: Replicas,
+    table: SightingTable,
+    comparable: npt.NDArray[np.bool_],
+    *,
+    starting: bool,
 ) -> tuple[peers.Comparison, int]:
     """Compare a replica with those that may be compared, and return how many replicas of all show it, itself included."""
     group, row, behaviour = question.group, question.row, question.behaviour
-    replica_id, entry = int(table.replica[row]), group.entries[int(table.behaviour[row])]
+    replica_id = int(table.replica[row])
     shows, suspected = np.zeros_like(comparable), np.zeros_like(comparable)
     who = replicas.places(entry.rows)
     standing = table.standing[np.fromiter(entry.rows.values(), np.int64, len(entry.rows))]
@@ -410,7 +423,37 @@ _BY_LEVEL = {
 }
 
 
-def _severity(verdict: decision.Verdict, case: decision.Case, *, unsure: bool) -> Severity:
+def _in_same_words(
+    question: Question,
+    about: context.Context,
+    program: peers.Comparison,
+    replicas: Replicas,
+    table: SightingTable,
+    *,
+    comparable: npt.NDArray[np.bool_],
+) -> tuple[peers.Comparison | None, bool]:
+    """Compare an exec by its arguments where these are the reason: who ran the program and was told other things did not do so.
+
+    Also return whether somebody from outside takes stock of most replicas in these words, one soon after the other.
+    """
+    behaviour, group = question.behaviour, question.group
+    if behaviour.base or behaviour.type is not BehaviourType.EXEC or about.level < context.Level.SUSPICIOUS:
+        return None, False
+    if all(each.why != about.why for each in argument_context.traits(behaviour.exe, behaviour.example)):
+        return None, False
+    words = group.find_behaviour(with_arguments(behaviour))
+    if words is None:
+        return dataclasses.replace(program, sharing=0, unsuspected=0), False
+    said, _ = _compare(question, words, replicas, table, comparable, starting=False)
+    own = table.replica.item(question.row)
+    first = table.first[[row for replica, row in words.rows.items() if replica != own]]
+    together = int(np.count_nonzero(np.abs(first - table.first[question.row]) < TOGETHER))
+    return said, together > decision.FOLLOWED * said.compared and only_looks(behaviour)
+
+
+def _severity(verdict: decision.Verdict, case: decision.Case, *, unsure: bool, everywhere: bool) -> Severity:
+    if everywhere and verdict.action is decision.Action.RAISE:
+        return Severity.LOW
     if verdict.action is decision.Action.NOTE:
         return Severity.INFO
     if verdict.action is not decision.Action.RAISE and case.level < context.Level.KNOWN_BAD:

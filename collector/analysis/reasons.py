@@ -68,8 +68,9 @@ def _other_workloads(elsewhere: Comparison) -> str:
 
 
 def _comparison(finding: Finding, alike: int) -> str:
-    compared, earlier = finding.compared, finding.earlier
-    sharing = max(finding.sharing, min(alike, compared))
+    told = finding if finding.said is None or finding.followed else finding.said  # who ran it was told other things
+    compared, earlier = told.compared, 0 if told is finding.said and finding.earlier_sharing else finding.earlier
+    sharing = max(told.sharing, min(alike, compared))
     if finding.elsewhere is not None and not sharing:
         return f"it never did before, {_other_workloads(finding.elsewhere)}"
     if finding.followed:

