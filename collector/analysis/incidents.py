@@ -17,6 +17,7 @@ from collector.analysis.findings import Finding
 from collector.analysis.novelty import MOMENT
 from collector.analysis.reasons import sentence
 from collector.analysis.sightings import Group, Replica
+from collector.detect.decision import FOLLOWED
 from collector.detect.tools import SHELLS, Level, base_name
 from collector.records import (
     BehaviourEvidence,
@@ -62,7 +63,8 @@ MOST_PIDS = 256
 """Per incident; more tells a person nothing new, and a port scan has 65,535."""
 
 MANY = 3
-"""Techniques of one cause that raise its severity by one: a build does many new things of one kind, an intruder of several."""
+"""Techniques of one cause, or programs hardly ever normal, that raise its severity by one: a build does many new things of one
+kind, an intruder of several."""
 
 
 @dataclass(slots=True)
@@ -281,12 +283,8 @@ class IncidentBook:
         incident.revision += 1
         incident.changed = False
         findings = list(incident.findings.values())
-        strongest = max(findings, key=lambda each: (each.severity, each.score, -each.first_event))
-        severity = max(each.severity for each in findings)
-        telling = [each for each in findings if each.severity > Severity.INFO and not each.unsure]
-        techniques = {each for finding in telling for each in finding.context.techniques}
-        if len(techniques) >= MANY and Severity.INFO < severity < Severity.HIGH:
-            severity = Severity(severity + 1)
+        strongest = max(findings, key=_tells)
+        severity = _raised(findings)
         merged: dict[tuple[int, str], BehaviourEvidence] = {}
         for each in findings:
             key = (int(each.behaviour.type), each.behaviour.key)
@@ -321,6 +319,32 @@ class IncidentBook:
             reason=sentence(strongest, list(incident.replicas.values()), len(merged) + incident.left_out, len(alike) - 1),
             loss_in_window=losses,
         )
+
+
+def _tells(finding: Finding) -> tuple[object, ...]:
+    """Return how well a finding tells what happened, to be compared: how bad, how odd, whether it is its own, how early.
+
+    A deed in words sums up what single behaviours only are parts of. The first step is what the others follow from. Who looks
+    around, or a name up, does so for something that tells more.
+    """
+    among = finding.said or finding
+    alone = among.sharing <= FOLLOWED * among.compared
+    looks = finding.context.inspection or finding.behaviour.target.startswith("dns:")
+    odd = bool(finding.deed), finding.context.level
+    return finding.severity, odd, alone, not looks, -finding.first_event, finding.score
+
+
+def _raised(findings: list[Finding]) -> Severity:
+    """Return the severity of an incident: the worst of its findings, or one more where many together speak for an intruder.
+
+    That is many techniques, or many programs that are hardly ever normal. What is not sure is told louder, but wakes nobody.
+    """
+    severity = max(each.severity for each in findings)
+    telling = [each for each in findings if each.severity > Severity.INFO and not (each.unsure and severity >= Severity.MEDIUM)]
+    techniques = {each for finding in telling for each in finding.context.techniques}
+    strong = {each.behaviour.exe for each in telling if each.context.level >= Level.STRONG}
+    many = len(techniques) >= MANY or len(strong) >= MANY
+    return Severity(severity + 1) if many and Severity.INFO < severity < Severity.HIGH else severity
 
 
 def _same_errand(finding: Finding, incident: OpenIncident) -> bool:

@@ -348,3 +348,27 @@ def test_a_shell_is_compared_by_what_it_was_told(cluster: Cluster) -> None:
     (alert,) = alerts(analyse(cluster, until=1000))
 
     assert alert.reason.endswith("none of its 2 peers ever did (reads credentials)")
+
+
+def session(cluster: Cluster, at: float, pod: Replica, tools: Sequence[str]) -> None:
+    shell = cluster.exec(at, pod, "/usr/bin/bash", parent="", args=("bash",), flags=INJECTED)
+    for number, tool in enumerate(tools):
+        words = (tool, "--all")
+        cluster.exec(
+            at + 3 * number + 1, pod, f"/usr/sbin/{tool}", parent="/usr/bin/bash", args=words, flags=INJECTED, parent_pid=shell
+        )
+
+
+@pytest.mark.parametrize(
+    ("tools", "severity"), [(("tcpdump", "ps", "ss"), Severity.MEDIUM), (("chroot", "umount", "debugfs"), Severity.HIGH)]
+)
+def test_a_person_with_many_tools_hardly_ever_normal_is_worse_than_with_one(
+    cluster: Cluster, tools: tuple[str, ...], severity: Severity
+) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 900)
+    session(cluster, 700.5, pods[1], tools)
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert alert.severity is severity

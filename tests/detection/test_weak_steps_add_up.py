@@ -2,6 +2,7 @@
 
 import pytest
 from detection.cluster import BEGIN, SECOND, Cluster, Replica, alerts, analyse, latest
+from peerwatch.columns import ProcessFlag
 
 from collector.analysis import Analysis, chains, judging
 from collector.analysis.behaviours import restored
@@ -9,7 +10,9 @@ from collector.analysis.groups import Groups
 from collector.analysis.settings import Settings
 from collector.detect.decision import Sign
 from collector.detect.tools import Level
-from collector.records import BehaviourType
+from collector.records import BehaviourType, Severity
+
+INJECTED = (ProcessFlag.INJECTED,)
 
 
 def varied(cluster: Cluster) -> list[Replica]:
@@ -98,3 +101,51 @@ def test_the_replicas_whose_steps_are_remembered_are_bounded(monkeypatch: pytest
         assert remembered.extend(step) == [step]
 
     assert len(remembered) == 2
+
+
+def test_what_a_service_does_after_a_person_changed_it_is_more_than_low_where_only_one_other_runs(cluster: Cluster) -> None:
+    pods = cluster.pods(2)
+    cluster.normal(pods, 0, 900)
+    words = ("sh", "-c", "cp /srv/app.conf /srv/old; sed -i s/db/203.0.113.9/ /srv/app.conf; kill -HUP 1")
+    shell = cluster.exec(700.5, pods[1], "/usr/bin/dash", parent="", args=words, flags=INJECTED)
+    copy = ("cp", "/srv/app.conf", "/srv/old")
+    cluster.exec(700.6, pods[1], "/usr/bin/cp", parent="/usr/bin/dash", args=copy, flags=INJECTED, parent_pid=shell)
+    cluster.connect(701.5, pods[1], "/usr/bin/server", ("203.0.113.9", 80))
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert alert.severity is Severity.MEDIUM
+    assert "ran /usr/bin/dash" in alert.reason
+
+
+def test_an_incident_is_told_by_the_step_that_the_others_follow_from(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 900)
+    for number in range(40):
+        for place, pod in enumerate(pods):
+            words = ("sh", "-c", f"convert /srv/{number}.png /srv/out.png")
+            cluster.exec(20.3 + 20 * number + place / 10, pod, "/usr/bin/dash", args=words)
+    words = ("sh", "-c", "mkdir -p /etc/cron.d; echo '* * * * * root /srv/x' > /etc/cron.d/x")
+    shell = cluster.exec(700.5, pods[0], "/usr/bin/dash", args=words)
+    cluster.exec(
+        700.7, pods[0], "/usr/bin/mkdir", parent="/usr/bin/dash", args=("mkdir", "-p", "/etc/cron.d"), parent_pid=shell
+    )
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert "ran /usr/bin/dash with other arguments than usual from /usr/bin/server and did 1 more" in alert.reason
+    assert "touches the job tables" in alert.reason
+
+
+def test_who_looks_a_name_up_is_told_by_where_it_goes(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 3000, every=5)
+    for number in range(300):
+        for place, pod in enumerate(pods):
+            cluster.connect(8.3 + 9 * number + place / 10, pod, "/usr/bin/psql", ("10.0.1.9", 5432))
+    cluster.connect(2700.5, pods[0], "/usr/bin/convert", ("10.96.0.10", 53))
+    cluster.connect(2700.6, pods[0], "/usr/bin/convert", ("10.0.4.9", 3306))
+
+    (alert,) = alerts(analyse(cluster, until=3100))
+
+    assert "connected from /usr/bin/convert to private 10.0.4.0/24:3306" in alert.reason
