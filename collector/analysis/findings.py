@@ -47,3 +47,5 @@ class Finding:
     """Its workload is known for minutes only or has few replicas, and it is not so rare that this does not matter."""
     said: Comparison | None = None
     """What the peers do in the same words, where the words are the reason and not the program."""
+    errand: bool = False
+    """Somebody from outside takes stock of most replicas in the same words."""

@@ -273,6 +273,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         elsewhere=None if elsewhere is None else elsewhere.comparison,
         unsure=unsure,
         said=worded,
+        errand=everywhere,
     )
     undecided = (
         action is decision.Action.ACCEPT

@@ -273,16 +273,19 @@ TAKES_STOCK = "cat /etc/issue; find / -xdev -perm -4000 -type f 2>/dev/null; ls 
 
 def takes_stock(cluster: Cluster, at: float, pod: Replica) -> None:
     shell = cluster.exec(at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", TAKES_STOCK), flags=INJECTED)
-    words = ("find", "/", "-xdev", "-perm", "-4000", "-type", "f")
-    cluster.exec(at + 0.01, pod, "/usr/bin/find", parent="/usr/bin/dash", args=words, flags=INJECTED, parent_pid=shell)
+    for words in ("cat /etc/issue", "find / -xdev -perm -4000 -type f", "ls -l /etc/group"):
+        tool = f"/usr/bin/{words.split()[0]}"
+        cluster.exec(at + 0.01, pod, tool, parent="/usr/bin/dash", args=words.split(), flags=INJECTED, parent_pid=shell)
 
 
-@pytest.mark.parametrize("replicas", [2, 3, 8])
-def test_who_takes_stock_of_all_replicas_of_one_workload_is_hardly_an_intruder(cluster: Cluster, replicas: int) -> None:
+@pytest.mark.parametrize(("replicas", "pace"), [(2, 2.5), (3, 2.5), (8, 2.5), (3, 15), (5, 15)])
+def test_who_takes_stock_of_all_replicas_of_one_workload_is_hardly_an_intruder(
+    cluster: Cluster, replicas: int, pace: float
+) -> None:
     pods = cluster.pods(replicas)
     cluster.normal(pods, 0, 900)
     for number, pod in enumerate(pods):
-        takes_stock(cluster, 700.5 + 2.5 * number, pod)
+        takes_stock(cluster, 700.5 + pace * number, pod)
 
     assert {each.severity for each in analyse(cluster, until=1000)} <= {Severity.INFO, Severity.LOW}
 
