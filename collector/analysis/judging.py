@@ -294,11 +294,14 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         and about.level > context.Level.ROUTINE
         and not (verdict.followed or case.supporters or case.sharing or starting)
     )
-    # In a chain the tools of every script say nothing: more of them is only a longer script.
-    script = base_name(behaviour.exe) in COMMON and about.level <= context.Level.SUSPICIOUS
-    said = context.Level.NEUTRAL if script else case.level
-    sign = decision.Sign(verdict.probability, said, about.techniques) if weak else None
+    sign = _sign(behaviour, about, case, verdict) if weak else None
     return Judgement(action, finding, alone, undecided, looked, sign, moving)
+
+
+def _sign(behaviour: Behaviour, about: context.Context, case: decision.Case, verdict: decision.Verdict) -> decision.Sign:
+    """Return a step of a chain: there the tools of every script say nothing, more of them is only a longer script."""
+    script = base_name(behaviour.exe) in COMMON and about.level <= context.Level.SUSPICIOUS
+    return decision.Sign(verdict.probability, context.Level.NEUTRAL if script else case.level, about.techniques)
 
 
 def _compare(
