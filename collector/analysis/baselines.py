@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from collector.analysis.judging import is_learned
+from collector.analysis.learning import is_learned
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import surprise
 from collector.records import (

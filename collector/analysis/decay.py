@@ -10,7 +10,7 @@ import numpy as np
 from peerwatch.columns import EventColumns
 
 from collector.analysis.groups import Groups
-from collector.analysis.judging import is_learned
+from collector.analysis.learning import is_learned
 from collector.analysis.lives import DAY
 from collector.analysis.phases import phases_of
 from collector.analysis.questions import Replicas

@@ -12,8 +12,9 @@ from itertools import islice
 import numpy as np
 
 from collector.analysis import behaviour_keys
+from collector.analysis.learning import is_accepted
 from collector.analysis.questions import Question
-from collector.analysis.sightings import Entry, Group, SightingTable, Standing
+from collector.analysis.sightings import Group, SightingTable
 from collector.detect import decision, surprise
 from collector.detect.peers import OPPORTUNITY, Comparison
 from collector.records import BehaviourType
@@ -58,7 +59,7 @@ def same_image(question: Question, table: SightingTable, *, starting: bool) -> E
     if len(alike) < decision.ENOUGH_PEERS:
         return None
     shown = [entry for other in alike if (entry := other.find_behaviour(question.behaviour)) is not None]
-    comparison = Comparison(len(alike), len(shown), sum(_is_unsuspected(entry, table) for entry in shown))
+    comparison = Comparison(len(alike), len(shown), sum(is_accepted(entry, table) for entry in shown))
     return Elsewhere(comparison, alike)
 
 
@@ -79,8 +80,4 @@ def _habits(group: Group, table: SightingTable) -> list[tuple[BehaviourType, str
     """Return the names of some of what a group executes, with arguments: whom it talks to is each tenant's own."""
     execs = [each for each in group.entries.values() if each.type is BehaviourType.EXEC]
     sample = execs[:: max(1, -(-len(execs) // MOST_HABITS))]
-    return [(each.type, behaviour_keys.merged(each.key)) for each in sample if _is_unsuspected(each, table)]
-
-
-def _is_unsuspected(entry: Entry, table: SightingTable) -> bool:
-    return bool(entry.past_replicas) or any(table.standing.item(row) == Standing.ACCEPTED for row in entry.rows.values())
+    return [(each.type, behaviour_keys.merged(each.key)) for each in sample if is_accepted(each, table)]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from peerwatch.subjects import ContainerKind, Subject
 
-from collector.analysis import judging
+from collector.analysis import learning
 from collector.analysis.behaviours import Behaviour, Vocabulary
 from collector.analysis.notes import Notes
 from collector.analysis.settings import Settings
@@ -99,13 +99,13 @@ class Groups:
         if known is not None:
             return known, False
         learned = entry.accepted or (
-            (len(entry.rows) > 0 or entry.past_replicas > 0) and judging.is_learned(entry, group, time)
+            (len(entry.rows) > 0 or entry.past_replicas > 0) and learning.is_learned(entry, group, time)
         )
         row = group.sight(replica, index, time)
         self._make_room(group, replica, index)
         if behaviour.base and not learned:
             told_for = self.settings.nanoseconds(self.settings.cool_down)
-            standing = judging.standing_of(group, replica, behaviour.base, time, self.table, told_for=told_for)
+            standing = learning.standing_of(group, replica, behaviour.base, time, self.table, told_for=told_for)
             if standing not in (Standing.ACCEPTED, Standing.PENDING):  # what is told of the program is told of its arguments
                 self.table.standing[row] = standing
                 return row, False

@@ -13,12 +13,14 @@ from collector.analysis.behaviours import Behaviour, context_of, with_arguments
 from collector.analysis.elsewhere import novelty as novelty_elsewhere, same_image
 from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
+from collector.analysis.learning import is_accepted, is_learned
+from collector.analysis.meaning import context_in, said
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
-from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
+from collector.analysis.sightings import Entry, Replica, SightingTable, Standing
 from collector.analysis.starts import program_in_question
-from collector.detect import argument_context, context, decision, peers, support
+from collector.detect import argument_context, context, decision, peers
 from collector.detect.shell_commands import command_string, command_words
 from collector.detect.tools import COMMON, base_name, tool
 from collector.records import BehaviourType, IncidentKind, Severity
@@ -46,12 +48,8 @@ _ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
 __all__ = [
     "Judgement",
     "Question",
-    "context_in",
-    "is_learned",
     "judge",
     "must_wait",
-    "running_replicas",
-    "standing_of",
 ]
 
 
@@ -72,91 +70,6 @@ class Judgement:
     moving: bool
     """It would be told, but those who did it before are silent, so that a role may be moving, or the replicas of a young
     workload begin it one after the other."""
-
-
-def context_in(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
-    """Return what a behaviour means here: of arguments, what they say that the accepted ones of their program do not.
-
-    A workload that was never seen to go outside of the cluster does not begin with it on one replica.
-    """
-    if behaviour.type is BehaviourType.CONNECT:
-        outside = context.is_outside(behaviour.target) and not _goes_outside(group, table)
-        injected = bool(behaviour.flags >> ProcessFlag.INJECTED & 1)
-        return context.of_connect(program=behaviour.exe, target=behaviour.target, first_outside=outside, injected=injected)
-    if not behaviour.base:
-        return context_of(behaviour)
-    known = {trait.why for trait in _accepted_traits(behaviour, group, table)}
-    return argument_context.of_arguments(
-        program=behaviour.exe,
-        parent=behaviour.parent,
-        arguments=behaviour.example,
-        known=known,
-        injected=bool(behaviour.flags >> ProcessFlag.INJECTED & 1),
-    )
-
-
-def _accepted_traits(behaviour: Behaviour, group: Group, table: SightingTable) -> list[context.Context]:
-    return [
-        trait
-        for entry in group.arguments_of(behaviour.base)
-        if _is_accepted(entry, table)
-        for trait in argument_context.traits(behaviour.exe, entry.example)
-    ]
-
-
-def _said(question: Question, level: context.Level, table: SightingTable) -> int:
-    """Return how many different things as telling as this level a program's accepted arguments say."""
-    traits = _accepted_traits(question.behaviour, question.group, table)
-    return len({trait.why for trait in traits if trait.level >= level})
-
-
-def _goes_outside(group: Group, table: SightingTable) -> bool:
-    rows = group.rows_of(int(BehaviourType.CONNECT))
-    accepted = rows[table.standing[rows] == Standing.ACCEPTED]
-    return any(group.entries[behaviour].outside for behaviour in set(table.behaviour[accepted].tolist()))
-
-
-def standing_of(group: Group, replica: int, base: str, time: int, table: SightingTable, *, told_for: int) -> Standing:
-    """Return what is thought of an exec on one replica when it is given new arguments at a time (nanoseconds).
-
-    What was told of it covers its arguments for so long; what it is told to do later is another deed.
-    """
-    entry = group.find(BehaviourType.EXEC, base)
-    row = None if entry is None else entry.rows.get(replica)
-    if row is None or (table.standing[row] != Standing.PENDING and time - int(table.first[row]) > told_for):
-        return Standing.ACCEPTED
-    return Standing(int(table.standing[row]))
-
-
-def running_replicas(group: Group, now: int) -> int:
-    """Return how many replicas of a group run, as far as their events tell."""
-    return int(np.count_nonzero(Replicas.of(group, now).running))
-
-
-def is_learned(entry: Entry, group: Group, now: int) -> bool:
-    """Return whether a behaviour is on a group's allow list."""
-    if entry.accepted:
-        return True
-    table, supporters, good = group.table, entry.past_replicas, []
-    for row in entry.rows.values():
-        if table.standing.item(row) == _ACCEPTED:
-            supporters += 1
-            good.append(row)
-            if supporters >= support.MOST_NEEDED:
-                return True
-    if not supporters:
-        return False
-    if supporters >= support.MOST_NEEDED:
-        return True
-    first = min([*table.first[good].tolist(), *([entry.past_first] if entry.past_count else [])])
-    last = max([*table.last[good].tolist(), entry.past_last])
-    return support.learned(
-        supporters=supporters,
-        replicas=running_replicas(group, now),
-        revisions=len(entry.revisions),
-        count=int(table.count[good].sum()) + entry.past_count,
-        span=last - first,
-    )
 
 
 def must_wait(question: Question, table: SightingTable) -> bool:
@@ -209,7 +122,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and not program and about.why:
-        novelty = min(novelty, probability_of_level(question, _said(question, about.level, table), table))
+        novelty = min(novelty, probability_of_level(question, said(question, about.level, table), table))
     if starting and not replicas.start_seen[(replicas.ids != replica_id) | replica.restarted].any():
         novelty = 1.0  # nobody knows what a start of this workload looks like
     supporters = _supporters(question, entry, about.level, table, person=person)
@@ -371,7 +284,7 @@ def _known_before(entry: Entry, table: SightingTable) -> bool:
     """Return whether the behaviour is no change: others were accepted with it, and not because of a change that was told."""
     if entry.accepted:
         return False
-    return _is_accepted(entry, table)
+    return is_accepted(entry, table)
 
 
 def _supporters(question: Question, entry: Entry, level: context.Level, table: SightingTable, *, person: bool) -> int:
@@ -412,10 +325,6 @@ def _explained(question: Question) -> bool:
         for entry in group.arguments_by(behaviour.parent)
         if is_learned(entry, group, question.now) and (script := command_string(base_name(behaviour.parent), entry.example[1:]))
     )
-
-
-def _is_accepted(entry: Entry, table: SightingTable) -> bool:
-    return bool(entry.past_replicas) or any(table.standing.item(row) == _ACCEPTED for row in entry.rows.values())
 
 
 _BY_LEVEL = {

@@ -7,7 +7,7 @@ from peerwatch.subjects import ContainerKind
 
 from collector.analysis.behaviours import restored
 from collector.analysis.groups import Groups
-from collector.analysis.judging import standing_of
+from collector.analysis.learning import standing_of
 from collector.analysis.sightings import Gone, Group, Replica, Standing
 from collector.analysis.spending import pay
 from collector.analysis.verdicts import Verdicts

@@ -5,7 +5,7 @@ import heapq
 
 from peerwatch.columns import NANOSECONDS, ProcessFlag
 
-from collector.analysis import judging, spending
+from collector.analysis import judging, learning, spending
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.chains import Chains, Step, Watched
 from collector.analysis.deeds import deed
@@ -204,7 +204,7 @@ class Verdicts:
         if self._table.standing[row] == Standing.PENDING:
             watched.holds += 1
             entry = group.entries[int(self._table.behaviour[row])]
-            if not entry.accepted and judging.is_learned(entry, group, self.now):
+            if not entry.accepted and learning.is_learned(entry, group, self.now):
                 self._accept(row, Standing.ACCEPTED)  # meanwhile others settled it
             else:
                 self._judge(group, row, watched, held=True)
@@ -255,7 +255,7 @@ class Verdicts:
     def _waits_for_its_program(self, group: Group, row: int, watched: Watched) -> bool:
         """Return whether arguments are not judged: while their program is in question, and when it was told."""
         replica, first, told_for = int(self._table.replica[row]), int(self._table.first[row]), self._ns(self.settings.cool_down)
-        standing = judging.standing_of(group, replica, watched.behaviour.base, first, self._table, told_for=told_for)
+        standing = learning.standing_of(group, replica, watched.behaviour.base, first, self._table, told_for=told_for)
         if standing is Standing.PENDING:
             self._later(self.now + self._ns(self.settings.hold), watched)
         elif standing is not Standing.ACCEPTED:

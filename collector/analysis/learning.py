@@ -1,0 +1,60 @@
+"""What is on a workload's allow list, and what is thought of a program that is given new arguments."""
+
+import numpy as np
+
+from collector.analysis.questions import Replicas
+from collector.analysis.sightings import Entry, Group, SightingTable, Standing
+from collector.detect import support
+from collector.records import BehaviourType
+
+__all__ = ["is_accepted", "is_learned", "running_replicas", "standing_of"]
+
+_ACCEPTED = int(Standing.ACCEPTED)
+
+
+def is_accepted(entry: Entry, table: SightingTable) -> bool:
+    """Return whether any replica, past ones included, did it without being suspected."""
+    return bool(entry.past_replicas) or any(table.standing.item(row) == _ACCEPTED for row in entry.rows.values())
+
+
+def standing_of(group: Group, replica: int, base: str, time: int, table: SightingTable, *, told_for: int) -> Standing:
+    """Return what is thought of an exec on one replica when it is given new arguments at a time (nanoseconds).
+
+    What was told of it covers its arguments for so long; what it is told to do later is another deed.
+    """
+    entry = group.find(BehaviourType.EXEC, base)
+    row = None if entry is None else entry.rows.get(replica)
+    if row is None or (table.standing[row] != Standing.PENDING and time - int(table.first[row]) > told_for):
+        return Standing.ACCEPTED
+    return Standing(int(table.standing[row]))
+
+
+def running_replicas(group: Group, now: int) -> int:
+    """Return how many replicas of a group run, as far as their events tell."""
+    return int(np.count_nonzero(Replicas.of(group, now).running))
+
+
+def is_learned(entry: Entry, group: Group, now: int) -> bool:
+    """Return whether a behaviour is on a group's allow list."""
+    if entry.accepted:
+        return True
+    table, supporters, good = group.table, entry.past_replicas, []
+    for row in entry.rows.values():
+        if table.standing.item(row) == _ACCEPTED:
+            supporters += 1
+            good.append(row)
+            if supporters >= support.MOST_NEEDED:
+                return True
+    if not supporters:
+        return False
+    if supporters >= support.MOST_NEEDED:
+        return True
+    first = min([*table.first[good].tolist(), *([entry.past_first] if entry.past_count else [])])
+    last = max([*table.last[good].tolist(), entry.past_last])
+    return support.learned(
+        supporters=supporters,
+        replicas=running_replicas(group, now),
+        revisions=len(entry.revisions),
+        count=int(table.count[good].sum()) + entry.past_count,
+        span=last - first,
+    )
