@@ -43,7 +43,7 @@ TOGETHER = 60 * SECOND
 WAKES = 0.05
 """How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
 
-_ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
+_PENDING = int(Standing.PENDING)
 
 __all__ = [
     "Judgement",
