@@ -16,12 +16,23 @@ from cluster import binary, configuration, images
 from cluster.api import Api, ApiError
 from cluster.confinement import Confinement, inside_network
 
-__all__ = ["FOLDER", "Node", "sweep"]
+__all__ = ["FOLDER", "Node", "make_folder", "sweep"]
 
 FOLDER = Path("/var/tmp/peerwatch-cluster")
 """On a disk, where there is room for images; each node's folder is readable by root only."""
 START_S = 120
 """How long a component may take to be ready: the first start of all on a loaded machine."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a node's folder; the last node to end takes away the one around it, maybe at this moment."""
+    while True:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileNotFoundError:
+            continue
+        return
 
 
 class Node:
@@ -81,7 +92,7 @@ class Node:
         if self.running:
             return
         self.down()
-        self.folder.mkdir(parents=True, mode=0o700)
+        make_folder(self.folder)
         (self.folder / "owner").write_text(f"{owner} {_start_time(owner)}" if owner else "")
         self._confinement.create(f"{configuration.ADDRESS}/24")
         configuration.write(self.folder, cgroup_root=self._confinement.root)

@@ -1,13 +1,15 @@
 """A node ends with its owner, also one that was killed: no process, cgroup, mount or file is left. Two run at a time."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from cluster.confinement import CGROUPS
-from cluster.node import FOLDER, Node, sweep
+from cluster.node import FOLDER, Node, make_folder, sweep
 
 _OWNER = """
 import sys, time
@@ -60,6 +62,25 @@ def test_a_node_whose_owner_was_killed_is_swept_by_the_next(node: Node) -> None:
     assert _traces(name) == []
     assert {path.name for path in Path("/run/netns").glob("cni-*")} <= before
     assert node.running
+
+
+def test_a_node_that_begins_while_another_ends_has_its_folder(tmp_path: Path) -> None:
+    around, done = tmp_path / "nodes", threading.Event()
+
+    def end_nodes() -> None:
+        while not done.is_set():
+            with contextlib.suppress(OSError):  # somebody's node is in it, or it is not there
+                around.rmdir()
+
+    others = threading.Thread(target=end_nodes)
+    others.start()
+    try:
+        for number in range(300):
+            make_folder(around / str(number))
+            (around / str(number)).rmdir()
+    finally:
+        done.set()
+        others.join()
 
 
 def _sleeper() -> dict[str, object]:
