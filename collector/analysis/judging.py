@@ -18,7 +18,7 @@ from collector.analysis.meaning import context_in, said
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
-from collector.analysis.sightings import Entry, Replica, SightingTable, Standing
+from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
 from collector.analysis.starts import program_in_question
 from collector.detect import argument_context, context, decision, peers
 from collector.detect.shell_commands import command_string, command_words
@@ -74,9 +74,12 @@ class Judgement:
 
 def must_wait(question: Question, table: SightingTable) -> bool:
     """Return whether the peers get their time in any case; asked before the first hold only."""
-    replica = question.group.replicas[int(table.replica[question.row])]
-    starting = replica.starts(int(table.first[question.row]), question.startup)
-    level = context_in(question.behaviour, question.group, table).level
+    group, first = question.group, int(table.first[question.row])
+    replica = group.replicas[int(table.replica[question.row])]
+    starting, newcomer = replica.starts(first, question.startup), _is_newcomer(group, replica, first)
+    if decision.nobody_follows(alone=_is_alone(Replicas.of(group, question.now)), starting=starting, newcomer=newcomer):
+        return False
+    level = context_in(question.behaviour, group, table).level
     arguments = bool(question.behaviour.base)
     if decision.must_wait(level, starting=starting, arguments=arguments):
         return True
@@ -85,6 +88,14 @@ def must_wait(question: Question, table: SightingTable) -> bool:
     if question.behaviour.type is BehaviourType.CONNECT and tool(base_name(question.behaviour.exe)) is None:
         return True  # a service's own program: its peers have the same suppliers
     return _is_held(question.behaviour.parent, replica, question, table)
+
+
+def _is_newcomer(group: Group, replica: Replica, first: int) -> bool:
+    return first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
+
+
+def _is_alone(replicas: Replicas) -> bool:
+    return int(np.count_nonzero(replicas.running)) < 2
 
 
 def _is_held(program: str, replica: Replica, question: Question, table: SightingTable) -> bool:
@@ -148,8 +159,8 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         arguments=bool(behaviour.base) and not program,
         inside=behaviour.type is BehaviourType.CONNECT and not context.is_outside(behaviour.target),
         rollout=mixed,
-        newcomer=first_event - replica.born < NEWCOMER or first_event - group.first < 2 * NEWCOMER,
-        alone=int(np.count_nonzero(replicas.running)) < 2,
+        newcomer=_is_newcomer(group, replica, first_event),
+        alone=_is_alone(replicas),
     )
     verdict, moving = _decide(case, limits, question, table)
     alone = mixed and siblings < 2

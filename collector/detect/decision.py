@@ -19,6 +19,7 @@ __all__ = [
     "decide",
     "joint",
     "must_wait",
+    "nobody_follows",
     "weight",
 ]
 
@@ -146,6 +147,11 @@ def must_wait(level: Level, *, starting: bool, arguments: bool = False) -> bool:
     return level < Level.KNOWN_BAD and (starting or level < _first_at_once(arguments=arguments))
 
 
+def nobody_follows(*, alone: bool, starting: bool, newcomer: bool) -> bool:
+    """Return whether waiting brings nothing: no other replica runs that might do it next, and how this one starts is known."""
+    return alone and not (starting or newcomer)
+
+
 def _first_at_once(*, arguments: bool) -> Level:
     return Level.STRONG if arguments else Level.SUSPICIOUS
 
@@ -211,16 +217,23 @@ def _action(case: Case, limits: Limits, probability: float, *, followed: bool) -
         action = Action.NOTE if followed else Action.RAISE
         young = case.starting or (case.newcomer and not case.alone)  # how it works is not known yet, and peers will tell
         return Action.HOLD if young and not case.held else action
-    if not case.held:
-        settled = case.novelty <= limits.settled
-        at_once = (
-            settled
+    if case.held:
+        return _after_hold(case, limits, probability, followed=followed)
+    if nobody_follows(alone=case.alone, starting=case.starting, newcomer=case.newcomer) and not case.compared:
+        told = _after_hold(case, limits, probability, followed=followed) is Action.RAISE
+    else:
+        told = (
+            case.novelty <= limits.settled
             and not followed
             and case.level >= _first_at_once(arguments=case.arguments)
             and not case.starting
             and case.compared >= ENOUGH_PEERS
+            and probability <= limits.at_once
         )
-        return Action.RAISE if at_once and probability <= limits.at_once else Action.HOLD
+    return Action.RAISE if told else Action.HOLD
+
+
+def _after_hold(case: Case, limits: Limits, probability: float, *, followed: bool) -> Action:
     if case.person and case.level >= Level.SUSPICIOUS and not case.supporters and not _may_be_a_probe(case):
         return Action.RAISE  # more than looking; how varied a workload's own life is says nothing about persons
     limit = limits.after_hold

@@ -6,6 +6,8 @@ from detection.cluster import CART, Cluster, alerts, analyse
 from collector.analysis import Analysis
 from collector.records import IncidentKind, Severity
 
+SECOND = 1_000_000_000
+
 
 def test_a_single_replica_is_judged_by_its_history(cluster: Cluster) -> None:
     pods = cluster.pods(1)
@@ -17,6 +19,25 @@ def test_a_single_replica_is_judged_by_its_history(cluster: Cluster) -> None:
     assert alert.kind == IncidentKind.NEW_BEHAVIOUR
     assert (alert.compared, alert.sharing) == (0, 0)
     assert "it has no peers to compare with" in alert.reason
+
+
+def test_of_a_single_replica_it_is_said_at_once_since_nobody_can_follow(cluster: Cluster) -> None:
+    pods = cluster.pods(1)
+    cluster.normal(pods, 0, 1200)
+    cluster.exec(1000.5, pods[0], "/usr/bin/nc")
+
+    (alert,) = alerts(analyse(cluster, until=1300))
+
+    assert alert.time - alert.first_event < SECOND
+
+
+def test_of_two_replicas_the_other_one_gets_its_time_to_follow(cluster: Cluster) -> None:
+    pods = cluster.pods(2)
+    cluster.normal(pods, 0, 2400)
+    for number, pod in enumerate(pods):
+        cluster.exec(2000.5 + 10 * number, pod, "/usr/bin/convert-video")
+
+    assert alerts(analyse(cluster, until=2500)) == []
 
 
 def test_a_single_replica_with_little_history_is_not_judged(cluster: Cluster) -> None:
