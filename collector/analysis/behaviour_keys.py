@@ -14,6 +14,7 @@ from functools import lru_cache
 from peerwatch.columns import Peer, ProcessFlag, Protocol
 
 from collector.detect.addresses import address_class
+from collector.detect.tools import SHELLS, TEMPORARY, is_interpreter, tool
 
 __all__ = ["ARGUMENTS", "MULTI_CALL", "address_class", "destination", "file_of", "merged", "path", "printable", "program"]
 
@@ -41,8 +42,7 @@ _HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]
 _WRITTEN = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])[0-9a-f]{6,}(?![0-9A-Za-z])")
 _LONG_NUMBER = re.compile(r"\d{4,}")
 _VERSION_FOLDER = re.compile(r"v?\d+(?:[._]\d+)*(?:[-_+~.][0-9A-Za-z]{1,12})?")
-_MKTEMP = re.compile(r"(tmp[._-]?)[0-9A-Za-z_]{6,12}")
-_TEMPORARY = ("/tmp/", "/var/tmp/", "/dev/shm/", "/run/")  # noqa: S108 — recognised in what others did, nothing is written there
+_EMPTY_AT_START = (*TEMPORARY, "/run/")
 _SH = re.compile(r"(?<![^ ])/bin/dash(?![^ ])")
 _USR_MERGE = re.compile(r"(?<![^ ])/usr/(bin|sbin|lib|lib64)/")
 
@@ -59,9 +59,13 @@ def printable(text: str, limit: int = MAX_KEY) -> str:
 
 @lru_cache(maxsize=65_536)
 def path(exe: str, *, written: bool = False) -> str:
-    """Return an executable's path with versions, numbers and random names replaced where machines write them."""
+    """Return an executable's path with versions, numbers and random names replaced where machines write them.
+
+    What lies in a folder for temporary files, or was written into a folder with a random name, is called as whoever wrote it
+    likes: a build runs another such file each time, and so does an intruder. So they are one file, but for the names of tools.
+    """
     text = printable(exe).replace(ARGUMENTS, " :")
-    written |= text.startswith(_TEMPORARY)
+    written |= text.startswith(_EMPTY_AT_START)
     if not any(map(str.isdigit, text)) and not written:
         return text
     text = _UUID.sub("<uuid>", text)
@@ -75,10 +79,17 @@ def path(exe: str, *, written: bool = False) -> str:
     folder = "/".join(parts)
     if folder.startswith("/proc/"):
         name = "<n>" if name.isdigit() else name
-    if written:
-        name = _MKTEMP.sub(r"\1<random>", name) if _MKTEMP.fullmatch(name) else _WRITTEN.sub("<hex>", name)
-        name = _LONG_NUMBER.sub("<n>", name)
+    if written and not _says_something(name):
+        root = next((each for each in TEMPORARY if text.startswith(each)), "")
+        if root or "<" in folder:
+            return f"{root or folder + slash}<file>"
+        name = _LONG_NUMBER.sub("<n>", _WRITTEN.sub("<hex>", name))
     return f"{folder}{slash}{name}"
+
+
+def _says_something(name: str) -> bool:
+    """Return whether a name that anybody may have given to a file tells what it is."""
+    return tool(name) is not None or name in SHELLS or is_interpreter(name)
 
 
 def program(exe: str, argv0: str, parent: str, flags: int) -> str:
