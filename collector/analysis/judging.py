@@ -18,7 +18,7 @@ from collector.analysis.meaning import context_in, said
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
-from collector.analysis.sightings import Entry, Group, Replica, SightingTable, Standing
+from collector.analysis.sightings import Entry, Replica, SightingTable, Standing
 from collector.analysis.starts import program_in_question
 from collector.detect import argument_context, context, decision, peers
 from collector.detect.shell_commands import command_string, command_words
@@ -42,6 +42,9 @@ TOGETHER = 60 * SECOND
 
 WAKES = 0.05
 """How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
+
+DEBUGGING = frozenset({"T1095", "T1105", "T1040", "T1046"})
+"""Techniques of the tools that people bring into a debug container: raw connections, transfers, records of traffic, scans."""
 
 _PENDING = int(Standing.PENDING)
 
@@ -74,9 +77,9 @@ class Judgement:
 
 def must_wait(question: Question, table: SightingTable) -> bool:
     """Return whether the peers get their time in any case; asked before the first hold only."""
-    group, first = question.group, int(table.first[question.row])
+    group = question.group
     replica = group.replicas[int(table.replica[question.row])]
-    starting, newcomer = replica.starts(first, question.startup), _is_newcomer(group, replica, first)
+    starting, newcomer = _phase(question, replica)
     if decision.nobody_follows(alone=_is_alone(Replicas.of(group, question.now)), starting=starting, newcomer=newcomer):
         return False
     level = context_in(question.behaviour, group, table).level
@@ -90,8 +93,23 @@ def must_wait(question: Question, table: SightingTable) -> bool:
     return _is_held(question.behaviour.parent, replica, question, table)
 
 
-def _is_newcomer(group: Group, replica: Replica, first: int) -> bool:
-    return first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
+def _debugs(question: Question, about: context.Context) -> bool:
+    """Return whether a tool is what debug containers are for; where it leads is judged as anywhere."""
+    behaviour = question.behaviour
+    if question.group.kind is not ContainerKind.EPHEMERAL:
+        return False
+    return behaviour.type is BehaviourType.EXEC and not behaviour.base and DEBUGGING.issuperset(about.techniques)
+
+
+def _phase(question: Question, replica: Replica) -> tuple[bool, bool]:
+    """Return whether a replica is starting, and whether it is known for so little that what comes from outside may be a probe.
+
+    A debug container does neither: it serves a person from its first command on, and has neither probes nor hooks.
+    """
+    group, first = question.group, int(question.group.table.first[question.row])
+    if group.kind is ContainerKind.EPHEMERAL:
+        return False, False
+    return replica.starts(first, question.startup), first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
 
 
 def _is_alone(replicas: Replicas) -> bool:
@@ -122,7 +140,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     # During a rollout old and new replicas differ rightly: a replica is compared with its own revision as soon as that has two
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
-    starting = replica.starts(first_event, question.startup)
+    starting, newcomer = _phase(question, replica)
     comparable = same if siblings >= 2 else np.ones_like(same)
     comparison, showing = _compare(question, entry, replicas, table, comparable, starting=starting)
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
@@ -141,7 +159,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         novelty = min(novelty, novelty_elsewhere(question, elsewhere.alike, table))
     elif elsewhere is not None:  # what was told of two and is not odd is not told of all; one alone may be an intruder
         supporters += max(0, elsewhere.comparison.sharing - 1)
-    level = about.level if not (person and about.inspection) else context.Level.NEUTRAL
+    level = context.Level.NEUTRAL if person and (about.inspection or _debugs(question, about)) else about.level
     known_here, as_odd = discovered(question, level, table)
     case = decision.Case(
         novelty=novelty,
@@ -159,7 +177,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         arguments=bool(behaviour.base) and not program,
         inside=behaviour.type is BehaviourType.CONNECT and not context.is_outside(behaviour.target),
         rollout=mixed,
-        newcomer=_is_newcomer(group, replica, first_event),
+        newcomer=newcomer,
         alone=_is_alone(replicas),
     )
     verdict, moving = _decide(case, limits, question, table)
