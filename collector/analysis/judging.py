@@ -9,12 +9,12 @@ from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
-from collector.analysis.behaviours import Behaviour, context_of, with_arguments
+from collector.analysis.behaviours import Behaviour, with_arguments
 from collector.analysis.elsewhere import novelty as novelty_elsewhere, same_image
 from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.learning import is_accepted, is_learned
-from collector.analysis.meaning import context_in, said
+from collector.analysis.meaning import meaning, said
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
@@ -82,7 +82,7 @@ def must_wait(question: Question, table: SightingTable) -> bool:
     starting, newcomer = _phase(question, replica)
     if decision.nobody_follows(alone=_is_alone(Replicas.of(group, question.now)), starting=starting, newcomer=newcomer):
         return False
-    level = context_in(question.behaviour, group, table).level
+    level = meaning(question, table).level
     arguments = bool(question.behaviour.base)
     if decision.must_wait(level, starting=starting, arguments=arguments):
         return True
@@ -146,7 +146,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
     against = comparison if elsewhere is None else elsewhere.comparison
     program = program_in_question(question, table)
-    about = context_in(behaviour, group, table) if program is None else context_of(behaviour)
+    about = meaning(question, table)
     worded, everywhere = _in_same_words(question, about, comparison, replicas, table, comparable=comparable)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))

@@ -1,18 +1,55 @@
 """What a behaviour means in one workload: what its arguments say that the usual ones do not, and where nobody went before."""
 
+import numpy as np
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis.behaviours import Behaviour, context_of
 from collector.analysis.learning import is_accepted
 from collector.analysis.questions import Question
 from collector.analysis.sightings import Group, SightingTable, Standing
+from collector.analysis.starts import program_in_question
 from collector.detect import argument_context, context
 from collector.records import BehaviourType
 
-__all__ = ["context_in", "said"]
+__all__ = ["meaning", "said"]
 
 
-def context_in(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
+VARIETY = 16
+"""Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
+services and generated ones have up to 11, build runners and task queues more than 20 within an hour."""
+
+_NO_BUILD = (
+    *("T1003", "T1014", "T1046", "T1053", "T1055", "T1136", "T1496", "T1547", "T1552", "T1562", "T1570", "T1571", "T1574"),
+    *("T1110", "T1556", "T1611", "T1613"),
+)
+"""Techniques that no build needs: credentials, other hosts, other people's accounts, kernels, miners, the way out."""
+
+
+def meaning(question: Question, table: SightingTable) -> context.Context:
+    """Return what the behaviour in question means for its workload.
+
+    Where users run what they like (builds, tasks), a tool that is odd in a service is one more that somebody needs.
+    """
+    behaviour, group = question.behaviour, question.group
+    about = _context(behaviour, group, table) if program_in_question(question, table) is None else context_of(behaviour)
+    if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG) or behaviour.flags >> ProcessFlag.INJECTED & 1:
+        return about
+    if any(each.startswith(_NO_BUILD) for each in about.techniques) or not _runs_anything(question, table):
+        return about
+    return context.Context()
+
+
+def _runs_anything(question: Question, table: SightingTable) -> bool:
+    """Return whether some program of the workload starts so many different ones that they are its users' business."""
+    rows = question.group.rows_of(int(BehaviourType.EXEC))
+    late = table.first[rows] - table.lives.first[table.slot[rows]] >= question.startup
+    rows = rows[late & (table.standing[rows] == Standing.ACCEPTED)]
+    started = np.unique(np.stack((table.source[rows], table.behaviour[rows].astype(np.int64))), axis=1)
+    _, programs = np.unique(started[0], return_counts=True)
+    return bool(programs.max(initial=0) >= VARIETY)
+
+
+def _context(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
     """Return what a behaviour means here: of arguments, what they say that the accepted ones of their program do not.
 
     A workload that was never seen to go outside of the cluster does not begin with it on one replica.

@@ -15,6 +15,8 @@ __all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_
 _NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "10256", "6443"})
 """Docker, etcd, kubelet and API server: a node's own services."""
 
+_WEB_PORTS = frozenset({"80", "443"})
+"""Where services ask for licences, updates and metrics, on one replica once a day: what is no such errand stays (`excess`)."""
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
 
@@ -146,7 +148,7 @@ def of_connect(*, program: str, target: str, first_outside: bool = False, inject
             Level.STRONG
             if interpreter
             else Level.SUSPICIOUS
-            if known is not None or first_outside or injected or port in _POOL_PORTS
+            if known is not None or (first_outside and port not in _WEB_PORTS) or injected or port in _POOL_PORTS
             else Level.NEUTRAL
         )
         found = Context(level, ("T1071.001",), "a new destination outside of the cluster")
