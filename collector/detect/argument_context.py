@@ -58,6 +58,22 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it looks for credentials",
         ),
         (
+            r"/etc/passwd\b|\bAKIA|\.aws/|\.kube/|\.netrc\b|\.pgpass\b|\.git-credentials|\.docker/config|wp-config\.php|/\.env\b|"
+            r"secret-keys?\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1552.001",
+            "it names what holds credentials",
+        ),
+        (
+            r"checkpoint-action|--to-command|use-compress-program|proxycommand|core\.(?:fsmonitor|sshcommand|pager|editor)|"
+            r"\balias\.[\w-]+=!|%pipe%|\b(?:to|from) program\b|\bext::|--(?:upload|receive)-pack=|--rsync-path|--rsh=",
+            False,
+            Level.SUSPICIOUS,
+            "T1202",
+            "an option by which it starts other programs",
+        ),
+        (
             r"/proc/(?:1|self)/(?:cgroup|mountinfo|mounts|status)|/\.dockerenv|/run/\.containerenv",
             False,
             Level.SUSPICIOUS,
