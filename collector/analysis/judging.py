@@ -9,7 +9,7 @@ from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
-from collector.analysis.behaviours import Behaviour, with_arguments
+from collector.analysis.behaviours import Behaviour, context_of, with_arguments
 from collector.analysis.elsewhere import novelty as novelty_elsewhere, same_image
 from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
@@ -43,8 +43,10 @@ TOGETHER = 60 * SECOND
 WAKES = 0.05
 """How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
 
-DEBUGGING = frozenset({"T1095", "T1105", "T1040", "T1046"})
-"""Techniques of the tools that people bring into a debug container: raw connections, transfers, records of traffic, scans."""
+DEBUGGING = frozenset(
+    {"T1059.004", "T1033", "T1082", "T1057", "T1016", "T1049", "T1018", "T1083", "T1005", "T1095", "T1105", "T1040", "T1046"}
+)
+"""Techniques of what people use in a debug container: a shell, tools that look around, connect, transfer, record and scan."""
 
 _PENDING = int(Standing.PENDING)
 
@@ -95,10 +97,9 @@ def must_wait(question: Question, table: SightingTable) -> bool:
 
 def _debugs(question: Question, about: context.Context) -> bool:
     """Return whether a tool is what debug containers are for; where it leads is judged as anywhere."""
-    behaviour = question.behaviour
-    if question.group.kind is not ContainerKind.EPHEMERAL:
+    if question.group.kind is not ContainerKind.EPHEMERAL or question.behaviour.type is not BehaviourType.EXEC:
         return False
-    return behaviour.type is BehaviourType.EXEC and not behaviour.base and DEBUGGING.issuperset(about.techniques)
+    return DEBUGGING.issuperset(about.techniques)
 
 
 def _phase(question: Question, replica: Replica) -> tuple[bool, bool]:
@@ -146,7 +147,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
     against = comparison if elsewhere is None else elsewhere.comparison
     program = program_in_question(question, table)
-    about = meaning(question, table)
+    about = meaning(question, table) if program is None else context_of(behaviour)
     worded, everywhere = _in_same_words(question, about, comparison, replicas, table, comparable=comparable)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))

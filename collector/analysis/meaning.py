@@ -7,12 +7,13 @@ from collector.analysis.behaviours import Behaviour, context_of
 from collector.analysis.learning import is_accepted
 from collector.analysis.questions import Question
 from collector.analysis.sightings import Group, SightingTable, Standing
-from collector.analysis.starts import program_in_question
 from collector.detect import argument_context, context
 from collector.records import BehaviourType
 
 __all__ = ["meaning", "said"]
 
+
+SECOND = 1_000_000_000
 
 VARIETY = 16
 """Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
@@ -25,13 +26,17 @@ _NO_BUILD = (
 """Techniques that no build needs: credentials, other hosts, other people's accounts, kernels, miners, the way out."""
 
 
+YOUNG = 900 * SECOND
+"""Nanoseconds from a workload's first event until some replicas' counts tell whether a new place outside stays (`excess`)."""
+
+
 def meaning(question: Question, table: SightingTable) -> context.Context:
     """Return what the behaviour in question means for its workload.
 
     Where users run what they like (builds, tasks), a tool that is odd in a service is one more that somebody needs.
     """
-    behaviour, group = question.behaviour, question.group
-    about = _context(behaviour, group, table) if program_in_question(question, table) is None else context_of(behaviour)
+    behaviour = question.behaviour
+    about = _context(question, table)
     if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG) or behaviour.flags >> ProcessFlag.INJECTED & 1:
         return about
     if any(each.startswith(_NO_BUILD) for each in about.techniques) or not _runs_anything(question, table):
@@ -49,15 +54,21 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
     return bool(programs.max(initial=0) >= VARIETY)
 
 
-def _context(behaviour: Behaviour, group: Group, table: SightingTable) -> context.Context:
+def _context(question: Question, table: SightingTable) -> context.Context:
     """Return what a behaviour means here: of arguments, what they say that the accepted ones of their program do not.
 
     A workload that was never seen to go outside of the cluster does not begin with it on one replica.
     """
+    behaviour, group = question.behaviour, question.group
     if behaviour.type is BehaviourType.CONNECT:
-        outside = context.is_outside(behaviour.target) and not _goes_outside(group, table)
-        injected = bool(behaviour.flags >> ProcessFlag.INJECTED & 1)
-        return context.of_connect(program=behaviour.exe, target=behaviour.target, first_outside=outside, injected=injected)
+        first = context.is_outside(behaviour.target) and not _goes_outside(group, table)
+        return context.of_connect(
+            program=behaviour.exe,
+            target=behaviour.target,
+            first_outside=first,
+            young=question.now - group.first < YOUNG,
+            injected=bool(behaviour.flags >> ProcessFlag.INJECTED & 1),
+        )
     if not behaviour.base:
         return context_of(behaviour)
     known = {trait.why for trait in _accepted_traits(behaviour, group, table)}

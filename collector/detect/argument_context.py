@@ -51,23 +51,21 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
     for pattern, of_tools, level, technique, why in (
         (
-            r"passw|secret|credential|private.?key|api.?key|\btoken\b|\.(?:pem|key|env|aws|azure|gcloud|kubeconfig)\b|id_rsa|\bAKIA",
+            r"passw|secret(?!s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b)|credential|private.?key|api.?key|\btoken\b|\.(?:pem|key|env|aws|azure|gcloud|kubeconfig)\b|id_rsa|\bAKIA",
             True,
             Level.SUSPICIOUS,
             "T1552.001",
             "it looks for credentials",
         ),
         (
-            r"/etc/passwd\b|\bAKIA|\.aws/|\.kube/|\.netrc\b|\.pgpass\b|\.git-credentials|\.docker/config|wp-config\.php|/\.env\b|"
-            r"secret-keys?\b",
+            r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh)/|\.(?:netrc|pgpass|git-credentials)\b|wp-config\.php|/\.env\b|secret-keys?\b",
             False,
             Level.SUSPICIOUS,
             "T1552.001",
             "it names what holds credentials",
         ),
         (
-            r"checkpoint-action|--to-command|use-compress-program|proxycommand|core\.(?:fsmonitor|sshcommand|pager|editor)|"
-            r"\balias\.[\w-]+=!|%pipe%|\b(?:to|from) program\b|\bext::|--(?:upload|receive)-pack=|--rsync-path|--rsh=",
+            r"checkpoint-action|--to-command|compress-program|proxycommand|core\.(?:fsmonitor|sshcommand|pager)|alias\.\S+=!|%pipe%",
             False,
             Level.SUSPICIOUS,
             "T1202",

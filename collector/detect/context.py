@@ -16,7 +16,7 @@ _NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "1025
 """Docker, etcd, kubelet and API server: a node's own services."""
 
 _WEB_PORTS = frozenset({"80", "443"})
-"""Where services ask for licences, updates and metrics, on one replica once a day: what is no such errand stays (`excess`)."""
+"""Where services ask for licences and updates and send reports, one replica once a day: what is more than that stays."""
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
 
@@ -78,7 +78,11 @@ def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bo
     """Return what arguments say: of shells and of who comes from outside and knows a service's tools, all that they do."""
     if injected:
         return of_person(arguments, traits(program, arguments))
-    return traits(program, arguments) if shell else places(" ".join(arguments[:64])[:8192])
+    if shell:
+        return traits(program, arguments)
+    return (
+        () if base_name(program) in JOBS else places(" ".join(arguments[:64])[:8192])
+    )  # job tables are a scheduler's business
 
 
 def _shell_of(program: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> list[Context]:
@@ -118,13 +122,16 @@ def kind_of_place(target: str) -> str:
     return f"{where}:{port}"
 
 
-def of_connect(*, program: str, target: str, first_outside: bool = False, injected: bool = False) -> Context:
+def of_connect(
+    *, program: str, target: str, first_outside: bool = False, young: bool = False, injected: bool = False
+) -> Context:
     """Return the context of a connect to a destination.
 
     Args:
         program: key form of the program.
         target: key form of the destination (`metadata-service:80/tcp`).
         first_outside: nothing of this workload is known to go outside of the cluster.
+        young: … and it is known for too little to wait whether the destination stays.
         injected: the program came from outside of the container: it is nobody's supplier that it reaches.
     """
     name = base_name(program)
@@ -148,7 +155,7 @@ def of_connect(*, program: str, target: str, first_outside: bool = False, inject
             Level.STRONG
             if interpreter
             else Level.SUSPICIOUS
-            if known is not None or (first_outside and port not in _WEB_PORTS) or injected or port in _POOL_PORTS
+            if known is not None or (first_outside and (young or port not in _WEB_PORTS)) or injected or port in _POOL_PORTS
             else Level.NEUTRAL
         )
         found = Context(level, ("T1071.001",), "a new destination outside of the cluster")
