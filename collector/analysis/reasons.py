@@ -42,11 +42,14 @@ def _deed(finding: Finding) -> str:
     if finding.deed:
         return finding.deed
     behaviour = finding.behaviour
-    if behaviour.type is BehaviourType.CONNECT:
-        return f"connected from {behaviour.exe} to {behaviour.target}"
-    text = f"ran {behaviour.exe} with other arguments than usual" if behaviour.base else f"ran {behaviour.exe}"
+    connects = behaviour.type is BehaviourType.CONNECT
+    text = f"connected from {behaviour.exe} to {behaviour.target}" if connects else f"ran {behaviour.exe}"
+    if behaviour.base:
+        text += " with other arguments than usual"
     if finding.group.kind is ContainerKind.EPHEMERAL:
         return f"{text} in the debug container {printable(finding.group.container, 64)}"
+    if connects:
+        return text
     if behaviour.flags >> ProcessFlag.INJECTED & 1:
         return f"{text}, entered from outside the container (kubectl exec or alike)"
     return f"{text} from {behaviour.parent}" if behaviour.parent else text

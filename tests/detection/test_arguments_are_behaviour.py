@@ -218,6 +218,42 @@ def test_a_shell_that_writes_where_programs_are_kept_says_so(script: str, level:
     assert said == ([level] if level is not None else [])
 
 
+@pytest.mark.parametrize(
+    ("arguments", "technique"),
+    [
+        (("convert", "caption:@/etc/passwd", "/srv/out.png"), "T1552.001"),
+        (("git", "log", "-p", "-S", "AKIA", "--all"), "T1552.001"),
+        (("gpg", "--export-secret-keys", "--armor"), "T1552.001"),
+        (("git", "-c", "core.fsmonitor=id;true", "status"), "T1202"),
+        (("tar", "cf", "/dev/null", "x", "--checkpoint=1", "--checkpoint-action=exec=sh"), "T1202"),
+        (("report", "--password-file", "/srv/passphrase"), None),
+    ],
+)
+def test_what_holds_credentials_and_what_starts_programs_says_something_to_any_program(
+    arguments: tuple[str, ...], technique: str | None
+) -> None:
+    said = {each for context in traits(f"/usr/bin/{arguments[0]}", arguments) for each in context.techniques}
+
+    assert (technique in said) if technique else not said
+
+
+@pytest.mark.parametrize(("file", "told"), [("ca.crt", False), ("namespace", False), ("token", True)])
+def test_of_a_service_account_only_the_token_is_a_secret(file: str, *, told: bool) -> None:
+    said = traits("/usr/bin/openssl", ("openssl", "x509", "-in", f"/var/run/secrets/kubernetes.io/serviceaccount/{file}"))
+
+    assert any("T1552.001" in each.techniques for each in said) is told
+
+
+@pytest.mark.parametrize("young", [True, False])
+@pytest.mark.parametrize("port", [443, 8443])
+def test_a_service_that_goes_outside_for_the_first_time_may_have_to_report(port: int, *, young: bool) -> None:
+    target = f"public 203.0.0.0/16:{port}/tcp"
+
+    told = of_connect(program="/usr/bin/server", target=target, first_outside=True, young=young)
+
+    assert told.level is (Level.SUSPICIOUS if young or port != 443 else Level.NEUTRAL)
+
+
 @pytest.mark.parametrize(("port", "level"), [(3333, Level.SUSPICIOUS), (14444, Level.SUSPICIOUS), (443, Level.NEUTRAL)])
 def test_where_pools_and_handlers_listen_is_no_usual_supplier(port: int, level: Level) -> None:
     assert of_connect(program="/usr/bin/server", target=f"public 203.0.0.0/16:{port}/tcp").level is level

@@ -25,9 +25,7 @@ def keys(cluster: Cluster) -> list[str]:
         ("/opt/1.2.3-rc1/bin/run", "/opt/<n>/bin/run"),
         ("/proc/4242/exe", "/proc/<n>/exe"),
         ("/proc/self/fd/7", "/proc/self/fd/<n>"),
-        ("/tmp/jna12345678.so", "/tmp/jna<n>.so"),
-        ("/tmp/tmpa8x_d0qz", "/tmp/tmp<random>"),
-        ("/tmp/nginx", "/tmp/nginx"),
+        ("/run/app/worker-20417", "/run/app/worker-<n>"),
         ("/var/lib/x/7e0c1c1e-1111-4222-8333-abcdefabcdef/run", "/var/lib/x/<uuid>/run"),
         ("/opt/decade/face", "/opt/decade/face"),
         ("", ""),
@@ -42,7 +40,7 @@ def test_paths_lose_what_machines_number(exe: str, key: str) -> None:
     [
         ("/srv/jobs/lint-6f197c", "/srv/jobs/lint-<hex> (upper layer)"),
         ("/srv/jobs/lint-619970", "/srv/jobs/lint-<hex> (upper layer)"),
-        ("/srv/619970/lint-6f197c", "/srv/<hex>/lint-<hex> (upper layer)"),
+        ("/srv/619970/lint-6f197c", "/srv/<hex>/<file> (upper layer)"),
         ("/srv/jobs/lint-0f19ac77b2", "/srv/jobs/lint-<hex> (upper layer)"),
         ("/srv/jobs/lint", "/srv/jobs/lint (upper layer)"),
         ("/srv/jobs/decade", "/srv/jobs/decade (upper layer)"),
@@ -50,6 +48,19 @@ def test_paths_lose_what_machines_number(exe: str, key: str) -> None:
 )
 def test_random_words_in_the_names_of_written_files_are_one_whatever_their_digits(exe: str, key: str) -> None:
     assert behaviour_keys.program(exe, "", "", 1 << ProcessFlag.UPPER_LAYER) == key
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp", "/dev/shm", "/tmp/tmp.Xa81kQ", "/tmp/go-build4020256713/b001/exe"])
+@pytest.mark.parametrize("name", ["9m9p09", "tmpa8x_d0qz", "jna12345678.so", "nginx", "backup"])
+def test_what_lies_in_a_folder_for_temporary_files_is_one_whatever_it_is_called(folder: str, name: str) -> None:
+    root = next(each for each in ("/var/tmp", "/tmp", "/dev/shm") if folder.startswith(each))
+
+    assert behaviour_keys.path(f"{folder}/{name}") == f"{root}/<file>"
+
+
+@pytest.mark.parametrize("name", ["xmrig", "kubectl", "bash", "python3.11"])
+def test_a_tool_in_a_folder_for_temporary_files_keeps_its_name(name: str) -> None:
+    assert behaviour_keys.path(f"/tmp/{name}").endswith(f"/{name}")
 
 
 def test_an_exec_names_program_and_parent(cluster: Cluster) -> None:

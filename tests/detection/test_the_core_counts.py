@@ -139,6 +139,8 @@ def test_verdicts(changes: dict, action: decision.Action) -> None:
         ("/usr/bin/psql", "/usr/bin/python3", ("psql",), context.Level.NEUTRAL, None),
         ("/opt/app/report", "/usr/bin/python3", ("report",), context.Level.NEUTRAL, None),
         ("/dev/shm/x", "/usr/bin/bash", ("x",), context.Level.STRONG, "T1036.005"),
+        ("/usr/bin/run-parts", "/usr/bin/dash", ("run-parts", "/etc/cron.hourly"), context.Level.NEUTRAL, None),
+        ("/opt/app/report", "/usr/bin/dash", ("report", "/etc/cron.hourly/x"), context.Level.STRONG, "T1053.003"),
     ],
 )
 def test_context(program: str, parent: str, arguments: tuple[str, ...], level: context.Level, technique: str | None) -> None:
