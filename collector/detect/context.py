@@ -6,6 +6,7 @@ program (written after the start, in a temporary folder, fed by a socket) is tol
 
 import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache
 
 from collector.detect.argument_context import is_everyday, of_person, only_asks, only_wraps, traits
 from collector.detect.tools import JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
@@ -24,6 +25,7 @@ WELL_KNOWN = 1024
 """Ports below are the system's own services."""
 
 
+@lru_cache(maxsize=16_384)  # asked of each sighting up to six times: when it is met, judged, told and held against others
 def of_exec(
     *,
     program: str,
@@ -122,6 +124,7 @@ def kind_of_place(target: str) -> str:
     return f"{where}:{port}"
 
 
+@lru_cache(maxsize=16_384)  # as above
 def of_connect(
     *, program: str, target: str, first_outside: bool = False, young: bool = False, injected: bool = False
 ) -> Context:
