@@ -48,7 +48,8 @@ DEBUGGING = frozenset(
 )
 """Techniques of what people use in a debug container: a shell, tools that look around, connect, transfer, record and scan."""
 
-_PENDING = int(Standing.PENDING)
+_PENDING, _FLAGGED, _MILD = int(Standing.PENDING), int(Standing.FLAGGED), int(Standing.MILD)
+"""Plain numbers: before numpy compares a column with a member of an enum, it asks that for all that an array might be."""
 
 __all__ = [
     "Judgement",
@@ -259,15 +260,17 @@ def _compare(
     """Compare a replica with those that may be compared, and return how many replicas of all show it, itself included."""
     group, row, behaviour = question.group, question.row, question.behaviour
     replica_id = int(table.replica[row])
-    shows, suspected = np.zeros_like(comparable), np.zeros_like(comparable)
     who = replicas.places(entry.rows)
     standing = table.standing[np.fromiter(entry.rows.values(), np.int64, len(entry.rows))]
-    shows[who], suspected[who] = True, (standing == Standing.FLAGGED) | (standing == Standing.MILD)
+    shows, suspected = np.zeros((2, len(comparable)), bool)
+    shows[who], suspected[who] = True, (standing == _FLAGGED) | (standing == _MILD)
     if starting:  # what belongs to a start cannot have been seen of those that were running already
         comparable = comparable & replicas.start_seen
     if behaviour.base:  # who never runs the program had no opportunity to give it arguments
         base = group.find(BehaviourType.EXEC, behaviour.base)
-        comparable = comparable & np.isin(replicas.ids, list(base.rows) if base else [])
+        able = np.zeros(len(comparable), bool)
+        able[replicas.places(base.rows if base else ())] = True
+        comparable = comparable & able
     comparison = peers.compare(
         replica=int(np.searchsorted(replicas.ids, replica_id)),
         shows=shows,

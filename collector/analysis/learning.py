@@ -9,7 +9,7 @@ from collector.records import BehaviourType
 
 __all__ = ["is_accepted", "is_learned", "running_replicas", "standing_of"]
 
-_ACCEPTED = int(Standing.ACCEPTED)
+_ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
 
 
 def is_accepted(entry: Entry, table: SightingTable) -> bool:
@@ -24,9 +24,9 @@ def standing_of(group: Group, replica: int, base: str, time: int, table: Sightin
     """
     entry = group.find(BehaviourType.EXEC, base)
     row = None if entry is None else entry.rows.get(replica)
-    if row is None or (table.standing[row] != Standing.PENDING and time - int(table.first[row]) > told_for):
+    if row is None or (table.standing.item(row) != _PENDING and time - table.first.item(row) > told_for):
         return Standing.ACCEPTED
-    return Standing(int(table.standing[row]))
+    return Standing(table.standing.item(row))
 
 
 def running_replicas(group: Group, now: int) -> int:

@@ -12,6 +12,8 @@ from collector.records import BehaviourType
 
 __all__ = ["meaning", "said"]
 
+_ACCEPTED = int(Standing.ACCEPTED)
+
 
 SECOND = 1_000_000_000
 
@@ -98,5 +100,5 @@ def said(question: Question, level: context.Level, table: SightingTable) -> int:
 
 def _goes_outside(group: Group, table: SightingTable) -> bool:
     rows = group.rows_of(int(BehaviourType.CONNECT))
-    accepted = rows[table.standing[rows] == Standing.ACCEPTED]
+    accepted = rows[table.standing[rows] == _ACCEPTED]
     return any(group.entries[behaviour].outside for behaviour in set(table.behaviour[accepted].tolist()))

@@ -25,6 +25,9 @@ each node has a network of its own."""
 OPPORTUNITY = 10 * SECOND
 """Nanoseconds of a replica's life that count as one observation when it does nothing: who only serves settles, too."""
 
+_ACCEPTED, _PENDING, _MILD = int(Standing.ACCEPTED), int(Standing.PENDING), int(Standing.MILD)
+"""Plain numbers: before numpy compares a column with a member of an enum, it asks that for all that an array might be."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Others:
@@ -50,12 +53,12 @@ class _Others:
             rows = rows[~np.isin(rows, list(entry.rows.values()))]
         behaviour, slot = table.behaviour[rows].astype(np.int64), table.slot[rows].astype(np.int64)
         first, standing = table.first[rows], table.standing[rows]
-        accepted = standing == Standing.ACCEPTED
+        accepted = standing == _ACCEPTED
         # What is held on others, or was long before, shows variety as well; what this replica begins at that moment or later
         # may have the same cause, and must not make itself usual.
         at, mine = int(table.first[question.row]), slot == table.slot[question.row]
-        waiting = (standing == Standing.PENDING) & ~(mine & (first > at - MOMENT))
-        mild = standing == Standing.MILD
+        waiting = (standing == _PENDING) & ~(mine & (first > at - MOMENT))
+        mild = standing == _MILD
         variety = (accepted | waiting | mild) & (first - table.lives.first[slot] >= question.startup)
         return cls(rows, behaviour, table.count[rows], first, accepted, waiting, mild, variety, slot, question.now)
 

@@ -37,7 +37,7 @@ class Replicas:
 
     def places(self, ids: Collection[int]) -> npt.NDArray[np.intp]:
         """Return which of the entries these replicas are."""
-        return np.searchsorted(self.ids, np.fromiter(ids, np.int64, len(ids)))
+        return self.ids.searchsorted(np.fromiter(ids, np.int64, len(ids)))
 
 
 @dataclass(frozen=True, slots=True)

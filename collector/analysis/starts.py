@@ -37,7 +37,7 @@ def program_in_question(question: Question, table: SightingTable) -> Entry | Non
     usual = any(
         each.past_replicas
         or any(
-            table.standing[at] == Standing.ACCEPTED and not _in_start(question, table, at, int(table.last[at]))
+            table.standing.item(at) == Standing.ACCEPTED and not _in_start(question, table, at, table.last.item(at))
             for at in each.rows.values()
         )
         for each in said

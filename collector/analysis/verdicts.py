@@ -112,7 +112,7 @@ class Verdicts:
         watched.evidence.append(evidence)
         if len(watched.evidence) >= self.settings.evidence:
             self._table.hot[row] = False
-        if self._table.standing[row] == Standing.PENDING:
+        if self._table.standing.item(row) == Standing.PENDING:
             if len(watched.evidence) == 1 and not watched.holds:
                 self._judge(group, row, watched, held=False)
         elif watched.incident is not None:
@@ -201,7 +201,7 @@ class Verdicts:
         group = self._table.group[row]
         if group is None or self._watched.get(row) is not watched:
             return  # dropped meanwhile, and its row may be another's by now
-        if self._table.standing[row] == Standing.PENDING:
+        if self._table.standing.item(row) == Standing.PENDING:
             watched.holds += 1
             entry = group.entries[int(self._table.behaviour[row])]
             if not entry.accepted and learning.is_learned(entry, group, self.now):
@@ -292,7 +292,7 @@ class Verdicts:
             at = told.rows.get(replica)
             if (
                 at is not None
-                and table.standing[at] == Standing.PENDING
+                and table.standing.item(at) == Standing.PENDING
                 and (standing is not Standing.ACCEPTED or at not in self._watched)
             ):
                 self._watched.pop(at, None)
