@@ -24,6 +24,8 @@ LONGEST_WORD = 96
 _MARKED = str.maketrans("\x02\x03", "<>")
 """Placeholders that are put in before typing stand between these characters, which words do not keep."""
 
+_NO_MARKS = str.maketrans("\0\x02\x03", "   ")
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,15})://(?:[^\s/@'\"]*@)?(\[[0-9A-Fa-f:.]+\]|[^\s/:?#'\"<>]+)(:\d+)?[^\s'\",;]*")
 _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 _DATE = re.compile(r"(?<!\d)\d{4}-\d\d-\d\d(?:[T_ ]\d\d:?\d\d(?::?\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\d)")
@@ -43,8 +45,7 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 def _random(run: str) -> bool:
     """Return whether a run of letters and digits looks drawn: it changes its kind of character every other one."""
-    parts = len(_PARTS.findall(run))
-    return len(run) >= 6 and parts >= 4 and len(run) <= 2 * parts
+    return len(run) >= 6 and (parts := len(_PARTS.findall(run))) >= 4 and len(run) <= 2 * parts
 
 
 def _run(match: re.Match[str]) -> str:
@@ -120,7 +121,8 @@ def template(name: str, arguments: Sequence[str], own: Sequence[tuple[str, str]]
         arguments: without argv[0].
         own: what the replica itself is called, each with what it is: of every replica the same.
     """
-    if own or any(mark in word for mark in "\x02\x03" for word in arguments):
+    together = "".join(arguments)
+    if own or "\x02" in together or "\x03" in together:
         arguments = [_marked(word, own) for word in arguments]
     return _template(name, tuple(arguments))
 
@@ -128,12 +130,14 @@ def template(name: str, arguments: Sequence[str], own: Sequence[tuple[str, str]]
 def _marked(word: str, own: Sequence[tuple[str, str]]) -> str:
     word = _without_marks(word)
     for text, placeholder in own:
+        if text not in word:  # most words are not: a name's pattern is used once
+            continue
         word = re.sub(rf"(?<![0-9A-Za-z]){re.escape(text)}(?![0-9A-Za-z])", f"\x02{placeholder}\x03", word)
     return word
 
 
 def _without_marks(word: str) -> str:
-    return word.translate({ord(each): " " for each in "\0\x02\x03"})
+    return word.translate(_NO_MARKS)
 
 
 @lru_cache(maxsize=16_384)

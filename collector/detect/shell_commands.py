@@ -29,6 +29,7 @@ _WRAPPERS = frozenset(
     {"exec", "command", "nohup", "env", "sudo", "doas", "xargs", "nice", "setsid", "busybox", "toybox", "builtin"}
 )
 """Commands whose first argument is a command."""
+_ESCAPED = re.compile(r"\\(.)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _BUILTINS = frozenset(
     (  # noqa: SIM905 — a list of words reads best as one
@@ -74,7 +75,7 @@ def commands(text: str) -> tuple[tuple[str, bool], ...]:
         elif kind == "redirection":
             target = True
         elif kind == "word":
-            word = re.sub(r"\\(.)", r"\1", piece.replace("'", "").replace('"', "")) if not target else piece.strip("'\"")
+            word = _unquoted(piece) if not target else piece.strip("'\"")
             if target:
                 target = False
                 if word not in {"/dev/null", "1", "2", "&1", "&2"}:
@@ -87,6 +88,11 @@ def commands(text: str) -> tuple[tuple[str, bool], ...]:
     while words and words[-1][0] == ";":
         words.pop()
     return tuple(words)
+
+
+def _unquoted(piece: str) -> str:
+    word = piece.replace("'", "").replace('"', "")
+    return _ESCAPED.sub(r"\1", word) if "\\" in word else word
 
 
 def command_words(text: str, depth: int = 3) -> tuple[str, ...]:
