@@ -352,11 +352,11 @@ def _explained(question: Question) -> bool:
     behaviour, group = question.behaviour, question.group
     if behaviour.base or behaviour.type is not BehaviourType.EXEC or not behaviour.parent:
         return False
-    name = base_name(behaviour.exe)
+    name, by = base_name(behaviour.exe), base_name(behaviour.parent)
     return any(
-        name in command_words(script)
+        name in command_words(script) and is_learned(entry, group, question.now)
         for entry in group.arguments_by(behaviour.parent)
-        if is_learned(entry, group, question.now) and (script := command_string(base_name(behaviour.parent), entry.example[1:]))
+        if (script := command_string(by, entry.example[1:]))
     )
 
 

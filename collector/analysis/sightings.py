@@ -435,8 +435,8 @@ class Group:
 
     def arguments_by(self, program: str) -> list[Entry]:
         """Return the argument templates of a file, whoever started it."""
-        found = (base for base in self._forms if behaviour_keys.file_of(base) == behaviour_keys.merged(program))
-        return [entry for base in found for entry in self.arguments_of(base)]
+        file = behaviour_keys.merged(program)
+        return [entry for base in self._forms if behaviour_keys.file_of(base) == file for entry in self.arguments_of(base)]
 
     def expire(self, behaviours: Iterable[int], now: int) -> None:
         """Turn what is not done any more into history that supports nothing: whoever does it again is judged anew."""
