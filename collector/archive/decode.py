@@ -234,11 +234,10 @@ def _peers(columns: dict[str, Any]) -> tuple[npt.NDArray[np.uint32], list[Peer]]
     if taken[0].null_count == len(taken[0]):
         return np.zeros(len(taken[0]), np.uint32), []
     dictionaries = [each.dictionary.to_pylist() for each in taken]
-    code = np.zeros(len(taken[0]), np.int64)
-    for each, texts in zip(taken, dictionaries, strict=True):  # three numbers in one: sorting triples takes ten times as long
-        code = np.unique(code, return_inverse=True)[1] * (len(texts) + 1)
-        code += each.indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
-    _, first, combination_of = np.unique(code, return_index=True, return_inverse=True)
+    first, combination_of = np.zeros(1, np.int64), np.zeros(len(taken[0]), np.int64)
+    for each, texts in zip(taken, dictionaries, strict=True):  # three numbers in one, each time as small as can be
+        code = combination_of * (len(texts) + 1) + each.indices.fill_null(-1).to_numpy(zero_copy_only=False) + 1
+        first, combination_of = _distinct(pa.array(code))
     combinations = [each.indices.fill_null(-1).take(pa.array(first)).to_pylist() for each in taken]
     peers: list[Peer] = []
     numbers = np.zeros(len(first), np.uint32)
