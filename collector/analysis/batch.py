@@ -56,10 +56,7 @@ class Batch:
         self._steps: list[tuple[int, int]] = []
         self._looking: set[int] = set()
         """Watched pairs whose next place is among the steps."""
-        for pair in np.flatnonzero(self._sighting < 0).tolist():
-            self._sighting[pair] = self._find(first[pair])
-            if self._sighting[pair] < 0:
-                self._steps.append((first[pair], pair))
+        self._find({pair: first[pair] for pair in np.flatnonzero(self._sighting < 0).tolist()})
         heapq.heapify(self._steps)
         groups.table.heated.clear()
         for pair in np.flatnonzero(groups.table.hot[self._sighting] & (self._sighting >= 0)).tolist():
@@ -109,13 +106,18 @@ class Batch:
         self._tally(counted, len(self._rows), clock[-1])
         verdicts.advance(clock[-1])
 
-    def _find(self, place: int) -> int:
-        """Return the sighting of a pair that was not noted, -1 when it is new."""
-        behaviour = self._behaviours[int(self._behaviour[place])]
-        row = self._groups.find(self._events.subjects[self._subject[place]], behaviour)
-        if row >= 0:
-            self._groups.note(int(self._code[place]), row)
-        return row
+    def _find(self, unknown: dict[int, int]) -> None:
+        """Find the sightings of pairs that were not noted, given with their first places; what is new is a step."""
+        subjects = dict.fromkeys(self._subject.item(place) for place in unknown.values())
+        replicas = {each: self._groups.replica_of(self._events.subjects[each]) for each in subjects}
+        for pair, place in unknown.items():
+            known, behaviour = replicas[self._subject.item(place)], self._behaviours[self._behaviour.item(place)]
+            row = -1 if known is None else known[0].find_sighting(known[1], behaviour)
+            if row < 0:
+                self._steps.append((place, pair))
+            else:
+                self._sighting[pair] = row
+                self._groups.note(self._code.item(place), row)
 
     def _tally(self, begin: int, end: int, now: int) -> None:
         """Count for volume what was seen, without argument templates: they say what, not how often."""

@@ -110,6 +110,7 @@ def program(exe: str, argv0: str, parent: str, flags: int) -> str:
     return f"{text} ({', '.join(marks)})" if marks else text
 
 
+@lru_cache(maxsize=65_536)
 def file_of(key: str) -> str:
     """Return the file of an exec's key, without applet and marks: as it is called where it is a parent."""
     return key.partition(" <- ")[0].partition(" (")[0].partition("[")[0]

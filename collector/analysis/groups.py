@@ -113,13 +113,18 @@ class Groups:
 
     def find(self, subject: Subject, behaviour: Behaviour) -> int:
         """Return a known sighting, -1 when it is new."""
+        known = self.replica_of(subject)
+        return -1 if known is None else known[0].find_sighting(known[1], behaviour)
+
+    def replica_of(self, subject: Subject) -> tuple[Group, int] | None:
+        """Return group and replica of a subject, None when it is new."""
         group = self.by_place.get(place_of(subject))
         if group is None:
-            return -1
+            return None
         if not group.image:  # it was restored
             self._runs(group, subject)
-        replica, entry = group.by_uid.get(subject.pod.uid or subject.pod.name), group.find_behaviour(behaviour)
-        return -1 if replica is None or entry is None else entry.rows.get(replica, -1)
+        replica = group.by_uid.get(subject.pod.uid or subject.pod.name)
+        return None if replica is None else (group, replica)
 
     def _runs(self, group: Group, subject: Subject) -> None:
         """Note which image a group runs: that of its newest replica."""

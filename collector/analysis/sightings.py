@@ -422,6 +422,11 @@ class Group:
         """Return a known behaviour."""
         return self.find(behaviour.type, self._key_of(behaviour, learn=False))
 
+    def find_sighting(self, replica: int, behaviour: Behaviour) -> int:
+        """Return the row of what a replica shows, -1 if it does not."""
+        entry = self.find_behaviour(behaviour)
+        return -1 if entry is None else entry.rows.get(replica, -1)
+
     def find(self, kind: BehaviourType, key: str) -> Entry | None:
         """Return what is known by a key."""
         known = self.by_key.get((kind, behaviour_keys.merged(key)))

@@ -103,8 +103,8 @@ def shared_mass(behaviour: npt.NDArray[np.int64], replica: npt.NDArray[np.int64]
     if not len(behaviour):
         return 0.0
     pairs = np.unique(behaviour << 32 | replica)
-    _, sharing = np.unique(pairs >> 32, return_counts=True)
-    singletons = int(np.count_nonzero(sharing == 1))
+    shown = pairs >> 32  # ascending
+    singletons = int(np.count_nonzero(np.bincount(shown - shown[0]) == 1))
     return singletons / (len(pairs) + 1) if singletons >= FEWEST_SINGLETONS else 0.0
 
 
