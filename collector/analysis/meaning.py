@@ -50,7 +50,7 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
     """Return whether some program of the workload starts so many different ones that they are its users' business."""
     rows = question.group.rows_of(int(BehaviourType.EXEC))
     late = table.first[rows] - table.lives.first[table.slot[rows]] >= question.startup
-    rows = rows[late & (table.standing[rows] == Standing.ACCEPTED)]
+    rows = rows[late & (table.standing[rows] == _ACCEPTED)]
     started = np.unique(np.stack((table.source[rows], table.behaviour[rows].astype(np.int64))), axis=1)
     _, programs = np.unique(started[0], return_counts=True)
     return bool(programs.max(initial=0) >= VARIETY)
