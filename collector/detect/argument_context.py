@@ -47,14 +47,14 @@ _ADDRESS = re.compile(
 """An IPv4 address that is neither private nor of the machine itself."""
 _INSIDE = re.compile(r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*)", re.IGNORECASE)
 _TYPED_URL = re.compile(r"<[a-z][a-z0-9+.-]*:((?:public:)?[^:>]+)")
-_BESIDE_TOKEN = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
+_CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
 """What lies beside a service account's token and is no secret, though the path says so."""
 _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
     for pattern, of_tools, level, technique, why in (
         (
             (
-                rf"passw|secret(?!{_BESIDE_TOKEN})|credential|private.?key|api.?key|\btoken\b|"
+                rf"passw|secret(?!{_CLUSTER_FILES})|credential|private.?key|api.?key|\btoken\b|"
                 r"\.(?:pem|key|env|aws|azure|gcloud|kubeconfig)\b|id_rsa|\bAKIA"
             ),
             True,
