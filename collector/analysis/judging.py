@@ -185,8 +185,8 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     verdict, moving = _decide(case, limits, question, table)
     alone = mixed and siblings < 2
     action = verdict.action
-    first_start = group.first + question.startup >= replica.first and about.level < context.Level.KNOWN_BAD
-    if verdict.followed and first_start and verdict.action is decision.Action.NOTE:
+    first_start = group.first + question.startup >= replica.first and (starting or newcomer)
+    if verdict.followed and first_start and about.level < context.Level.KNOWN_BAD and verdict.action is decision.Action.NOTE:
         action = decision.Action.ACCEPT  # the deployment's first start: nothing changed, it is how it is
     if verdict.followed and _known_before(entry, table):
         action = decision.Action.ACCEPT  # the next run of a job does what the one before did

@@ -98,6 +98,18 @@ def test_a_person_who_brings_tools_is_an_alert(cluster: Cluster) -> None:
     assert alert.behaviours[0].key == "/usr/bin/nc <- /usr/bin/bash"
 
 
+def test_what_all_replicas_of_a_first_start_begin_later_is_one_note(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 1500)
+    for number, pod in enumerate(pods):
+        cluster.exec(900.5 + 4 * number, pod, "/usr/bin/convert-video")
+
+    (note,) = analyse(cluster, until=1500)
+
+    assert note.severity is Severity.INFO
+    assert len(note.replicas) == 4
+
+
 @pytest.mark.parametrize("at", [101.0, 130.0, 600.0])
 def test_what_is_fetched_into_a_debug_container_is_told_from_its_first_second_on(cluster: Cluster, at: float) -> None:
     cluster.normal(cluster.pods(4), 0, 700)
