@@ -26,7 +26,7 @@ from detector import Alert, Detector, peerwatch  # noqa: E402 — see above
 from peerwatch.columns import NANOSECONDS, EventColumns  # noqa: E402 — see above
 from scenario import ARMS, SIZES  # noqa: E402 — see above
 
-from collector.analysis import Settings, judging  # noqa: E402 — see above
+from collector.analysis import Settings, judging, meaning  # noqa: E402 — see above
 from collector.analysis.roles import Turn  # noqa: E402 — see above
 from collector.detect import decision, support  # noqa: E402 — see above
 
@@ -35,7 +35,7 @@ FORGET_S = 600
 
 LOSSES = ("resolved", "loss1", "loss10")
 COLUMNS = ("recall_Y", "macro_recall", "recall_P", "false_per_replica_day", "false_at_real_pace", "high_false_per_replica_day")
-HEAD = ("Y", "macro", "P", "false/replica-day", "at real pace", "HIGH+", "right replica", "alerts/incident")
+HEAD = ("Y", "macro", "P", "false/replica-day", "at real pace", "HIGH+", "right replica", "median s", "alerts/incident")
 
 
 def without_peers(tables: Iterable[EventColumns]) -> list[Alert]:
@@ -121,6 +121,8 @@ ABLATIONS: Mapping[str, Detector] = {
     "phase": _set(startup=0.0),
     "support rule": _replaced(support, "needed", lambda _: 1),
     "hold": _set(hold=0.0),
+    "at once where nobody follows": _replaced(decision, "nobody_follows", lambda **_: False),
+    "users' own programs": _replaced(meaning, "VARIETY", 10**9),
     "roles that move": _replaced(judging, "turn", lambda *_: Turn.GOING),
     "joint evidence": _replaced(decision, "joint", lambda _: 1.0),
     "own share of what is odd": _replaced(decision, "DISCOVERIES", 10**9),
@@ -169,7 +171,7 @@ Scenarios of size `{asked.size}`, seeds {asked.seeds}: what is reached when one 
 
 def _figures(verdicts: scoring.Verdicts) -> list[float]:
     values = scoring.figures(verdicts)
-    return [values[each] for each in (*COLUMNS, "right_replica", "alerts_per_incident")]
+    return [values[each] for each in (*COLUMNS, "right_replica", "median_s", "alerts_per_incident")]
 
 
 if __name__ == "__main__":

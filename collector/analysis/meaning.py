@@ -14,7 +14,6 @@ __all__ = ["meaning", "said"]
 
 _ACCEPTED = int(Standing.ACCEPTED)
 
-
 SECOND = 1_000_000_000
 
 VARIETY = 16
@@ -26,7 +25,6 @@ _NO_BUILD = (
     *("T1110", "T1556", "T1611", "T1613"),
 )
 """Techniques that no build needs: credentials, other hosts, other people's accounts, kernels, miners, the way out."""
-
 
 YOUNG = 900 * SECOND
 """Nanoseconds from a workload's first event until some replicas' counts tell whether a new place outside stays (`excess`)."""
@@ -47,8 +45,13 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
 
 
 def _runs_anything(question: Question, table: SightingTable) -> bool:
-    """Return whether some program of the workload starts so many different ones that they are its users' business."""
+    """Return whether some program of the workload starts so many different ones that they are its users' business.
+
+    Where there are other replicas these have to: what one of them does alone says nothing of the workload.
+    """
     rows = question.group.rows_of(int(BehaviourType.EXEC))
+    if len(question.group.replicas) > 1:
+        rows = rows[table.slot[rows] != table.slot[question.row]]
     late = table.first[rows] - table.lives.first[table.slot[rows]] >= question.startup
     rows = rows[late & (table.standing[rows] == _ACCEPTED)]
     started = np.unique(np.stack((table.source[rows], table.behaviour[rows].astype(np.int64))), axis=1)

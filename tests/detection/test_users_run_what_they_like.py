@@ -35,6 +35,18 @@ def test_who_starts_many_programs_may_start_another(cluster: Cluster, tool: str,
     assert bool(alerts(analyse(cluster, until=2000))) is told
 
 
+def test_one_replica_cannot_make_it_the_workload_s_business(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    builds(cluster, pods, VARIETY // 2)
+    for number in range(2 * VARIETY):  # what an intruder who knows the rule would try first
+        runs(cluster, 300.5 + 40 * number, pods[1], f"/usr/bin/other-{chr(97 + number % 26)}{chr(97 + number // 26)}")
+    runs(cluster, 1700.5, pods[1], "/usr/bin/nc")
+
+    told = alerts(analyse(cluster, until=2000))
+
+    assert any("/usr/bin/nc <- " in behaviour.key for alert in told for behaviour in alert.behaviours)
+
+
 @pytest.mark.parametrize(
     ("exe", "args"),
     [
