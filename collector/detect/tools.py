@@ -154,7 +154,7 @@ def tool(name: str) -> Context | None:
     return None if known is None else Context(known[0], (known[1],), f"a tool that {known[2]}", name in _LOOKS)
 
 
-@lru_cache(maxsize=65_536)  # of a few thousand programs, asked seven times of each sighting
+@lru_cache(maxsize=16_384)  # of a few thousand programs, asked seven times of each sighting
 def base_name(program: str) -> str:
     """Return the base name of a program in its key form: `/bin/busybox[wget] (upper layer)` → `wget`."""
     name = program.partition(" (")[0]
