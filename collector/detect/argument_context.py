@@ -140,7 +140,7 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     script = command_string(name, rest)
     names = (name,) if script is None else command_words(script)
     tools = {word: known for word in names if (known := tool(word)) is not None}
-    found = places(text)
+    found = [] if name in JOBS else places(text)  # job tables are a scheduler's business
     if script is not None:
         found += [
             Context(known.level, known.techniques, f"{_RUNS}{word}, {known.why}", known.inspection)

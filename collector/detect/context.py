@@ -80,11 +80,7 @@ def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bo
     """Return what arguments say: of shells and of who comes from outside and knows a service's tools, all that they do."""
     if injected:
         return of_person(arguments, traits(program, arguments))
-    if shell:
-        return traits(program, arguments)
-    return (
-        () if base_name(program) in JOBS else places(" ".join(arguments[:64])[:8192])
-    )  # job tables are a scheduler's business
+    return traits(program, arguments) if shell or base_name(program) in JOBS else places(" ".join(arguments[:64])[:8192])
 
 
 def _shell_of(program: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> list[Context]:

@@ -244,6 +244,11 @@ def test_of_a_service_account_only_the_token_is_a_secret(file: str, *, told: boo
     assert any("T1552.001" in each.techniques for each in said) is told
 
 
+def test_a_scheduler_says_nothing_by_naming_its_own_tables() -> None:
+    assert traits("/usr/bin/run-parts", ("run-parts", "--report", "/etc/cron.hourly")) == ()
+    assert traits("/usr/bin/tee", ("tee", "/etc/cron.hourly/x"))
+
+
 @pytest.mark.parametrize("young", [True, False])
 @pytest.mark.parametrize("port", [443, 8443])
 def test_a_service_that_goes_outside_for_the_first_time_may_have_to_report(port: int, *, young: bool) -> None:
