@@ -229,7 +229,6 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action is decision.Action.NOTE
         and person
         and not (verdict.followed or case.supporters or case.sharing)
-        and case.compared >= decision.ENOUGH_PEERS
         and about.inspection
         and base_name(behaviour.exe) not in COMMON
     )
