@@ -15,7 +15,7 @@ from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.learning import is_accepted, is_learned
 from collector.analysis.meaning import meaning, said
-from collector.analysis.novelty import discovered, probability_of_level, probability_of_new
+from collector.analysis.novelty import discovered, probability_of_level, probability_of_new, probability_of_odd_words
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
 from collector.analysis.sightings import Entry, Replica, SightingTable, Standing
@@ -153,7 +153,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and not program and about.why:
-        novelty = min(novelty, probability_of_level(question, said(question, about.level, table), table))
+        novelty = min(novelty, _probability_of_saying(question, about.level, table, newcomer=newcomer))
     if starting and not replicas.start_seen[(replicas.ids != replica_id) | replica.restarted].any():
         novelty = 1.0  # nobody knows what a start of this workload looks like
     supporters = _supporters(question, entry, about.level, table, person=person)
@@ -239,6 +239,14 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     )
     sign = _sign(behaviour, about, case, verdict) if weak else None
     return Judgement(action, finding, alone, undecided, looked, sign, moving)
+
+
+def _probability_of_saying(question: Question, level: context.Level, table: SightingTable, *, newcomer: bool) -> float:
+    """Return how probable it is that a program is told something so odd, by what it and all others were told."""
+    own = probability_of_level(question, said(question, level, table), table)
+    if level is not context.Level.SUSPICIOUS or newcomer:
+        return own
+    return min(own, probability_of_odd_words(question, level, table, pace=PACE[level]))
 
 
 def _sign(behaviour: Behaviour, about: context.Context, case: decision.Case, verdict: decision.Verdict) -> decision.Sign:

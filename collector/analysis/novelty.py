@@ -161,6 +161,25 @@ def probability_of_level(question: Question, known: int, table: SightingTable) -
     return surprise.unseen_mass(executed, known)
 
 
+def probability_of_odd_words(question: Question, level: Level, table: SightingTable, *, pace: int) -> float:
+    """Return how probable it is that anything is executed here with arguments of a kind that hardly any have.
+
+    A helper that is needed once an hour shows little of what it may be told. But of all that a workload executes, so many
+    were told nothing of the kind.
+
+    Args:
+        question: arguments.
+        level: of what they say.
+        table: all sightings.
+        pace: what happens more often than this on a replica (nanoseconds) counts no more.
+    """
+    group = question.group
+    rows = group.rows_of(int(BehaviourType.EXEC))
+    executed = int(np.minimum(table.count[rows], (table.last[rows] - table.first[rows]) // pace + 1).sum())
+    known = set(table.behaviour[rows[table.standing[rows] == _ACCEPTED]].tolist())
+    return surprise.unseen_mass(executed, sum(group.entries[each].level >= level for each in known))
+
+
 def _like(entry: Entry, group: Group, behaviours: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return which destinations are alternatives to one: the same kind of place and the same port.
 

@@ -192,15 +192,21 @@ def joint(signs: Sequence[Sign]) -> float:
 
     Something new brings its own helpers, so that steps are not new independently: the rarest counts for all. But normal life
     has no reason to be odd in several ways at once: each further technique counts with what it speaks for an attack. Steps
-    without a further technique are one step, which was judged by itself: for them it is 1.
+    without a further technique are one step, which was judged by itself: for them it is 1. A rare step that says several
+    things takes nothing from what the others come to without it.
     """
-    rarest = min(signs, key=lambda each: each.probability)
-    probability, known = rarest.probability, set(rarest.techniques)
+    ordered = sorted(signs, key=lambda each: each.probability)
+    return min(_with_further(each, ordered[place:]) for place, each in enumerate(ordered))
+
+
+def _with_further(first: Sign, signs: Sequence[Sign]) -> float:
+    """Return what the rarest of some steps comes to with the further techniques of the others, 1 if they have none."""
+    probability, known = first.probability, set(first.techniques)
     for sign in sorted(signs, key=lambda each: -each.level):
         if sign.level > Level.NEUTRAL and not known.issuperset(sign.techniques):
             probability *= _FACTOR[sign.level] ** _DEPENDENCE
             known.update(sign.techniques)
-    return probability if probability < rarest.probability else 1.0
+    return probability if probability < first.probability else 1.0
 
 
 def decide(case: Case, limits: Limits) -> Verdict:

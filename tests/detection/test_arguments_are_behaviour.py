@@ -202,6 +202,20 @@ def test_a_program_that_never_named_an_address_outside_and_does_is_told(cluster:
     assert "an address outside of the cluster" in alert.reason
 
 
+def test_a_helper_of_each_quarter_hour_is_judged_by_what_all_that_is_executed_is_told(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 2400, every=2)
+    for turn in range(3):
+        for number, pod in enumerate(pods):
+            args = ("convert-video", f"/srv/in/{number}.mp4")
+            cluster.exec(300.5 + 500 * turn + 7 * number, pod, "/usr/bin/convert-video", args=args)
+    cluster.exec(2000.5, pods[2], "/usr/bin/convert-video", args=("convert-video", "-o", "/srv/x", "http://203.0.113.7/x"))
+
+    (alert,) = alerts(analyse(cluster, until=2500))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+
+
 @pytest.mark.parametrize(
     ("script", "level"),
     [

@@ -182,6 +182,14 @@ def test_steps_of_one_cause_count_once_for_each_technique() -> None:
     assert decision.joint([lists, shell]) == decision.joint([shell, lists])
 
 
+def test_a_step_that_says_several_things_takes_nothing_from_what_the_others_say() -> None:
+    packs = sign(0.0128, context.Level.SUSPICIOUS, "T1560")
+    looks = sign(0.02, context.Level.SUSPICIOUS, "T1552")
+    told = decision.joint([packs, looks])
+
+    assert decision.joint([packs, looks, sign(0.0105, context.Level.SUSPICIOUS, "T1560", "T1552")]) <= told
+
+
 def test_more_of_the_same_is_no_evidence() -> None:
     lists = sign(0.005, context.Level.SUSPICIOUS, "T1057")
 
