@@ -29,8 +29,7 @@ cluster-down: setup ## end that node and remove all that it made
 test: setup ## all tests; what is missing for some is said where they are skipped. The first time, Kubernetes and Helm are built
 	@PYTHONPATH=tests $(BIN)/python -m cluster build
 	@PYTHONPATH=tests $(BIN)/python -m helm version --short >/dev/null || true
-	@$(BIN)/pytest $(or $(ARGS),-n auto) || { test -z '$(ARGS)' && echo 'test: what failed beside others runs once more, alone' && \
-		$(BIN)/pytest --last-failed --last-failed-no-failures none; }
+	@$(BIN)/pytest $(or $(ARGS),-n auto)
 
 kernels: setup ## boot other kernels in QEMU and run tests of the probes there; ARGS="6.1 newest" names some. 1 GB the first time
 	@PYTHONPATH=tests $(BIN)/python -m machines $(ARGS)
