@@ -47,7 +47,7 @@ def test_the_first_is_told_at_once_and_the_rest_add_up(
     seen = capture.until(lambda seen: len(seen.connects(7501)) >= NUMBER)
 
     assert seen.connects(7501, containers[0].id) == [("UDP", address, "OK")] * NUMBER
-    assert sorted(seen.counts(EventKind.CONNECT, port=7501)) == [1, NUMBER - 1]  # both began in the same moment
+    assert seen.counts(EventKind.CONNECT, port=7501) == [1, NUMBER - 1]
 
 
 def test_each_message_of_one_sendmmsg_is_told(capture: Capture, containers: list[Container]) -> None:
