@@ -128,6 +128,7 @@ class Groups:
 
     def _runs(self, group: Group, subject: Subject) -> None:
         """Note which image a group runs: that of its newest replica."""
+        group.image_name = subject.container.image or group.image_name
         image = subject.container.image_digest or subject.container.image
         if image and image != group.image:
             self._leave_image(group)

@@ -6,8 +6,9 @@ from peerwatch.columns import ProcessFlag
 from collector.analysis.behaviours import Behaviour, context_of
 from collector.analysis.learning import is_accepted
 from collector.analysis.questions import Question
-from collector.analysis.sightings import Group, SightingTable, Standing
-from collector.detect import argument_context, context
+from collector.analysis.sightings import Entry, Group, SightingTable, Standing
+from collector.detect import argument_context, context, software
+from collector.detect.tools import TEMPORARY, base_name, tool
 from collector.records import BehaviourType
 
 __all__ = ["meaning", "said"]
@@ -37,11 +38,24 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
     """
     behaviour = question.behaviour
     about = _context(question, table)
-    if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG) or behaviour.flags >> ProcessFlag.INJECTED & 1:
+    if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG):
+        return about
+    if about.techniques and _business(question) >= set(about.techniques):
+        return context.Context()
+    if behaviour.flags >> ProcessFlag.INJECTED & 1:
         return about
     if any(each.startswith(_NO_BUILD) for each in about.techniques) or not _runs_anything(question, table):
         return about
     return context.Context()
+
+
+def _business(question: Question) -> frozenset[str]:
+    """Return the techniques that are what this image, or the program that does it here, is there for."""
+    behaviour = question.behaviour
+    doer = behaviour.exe if behaviour.type is BehaviourType.CONNECT else behaviour.parent
+    name = base_name(doer)
+    own = frozenset[str]() if doer.startswith(TEMPORARY) or tool(name) is not None else software.business(name)
+    return own | software.business(question.group.image_name)
 
 
 def _runs_anything(question: Question, table: SightingTable) -> bool:
@@ -49,7 +63,12 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
 
     Where there are other replicas these have to: what one of them does alone says nothing of the workload.
     """
-    rows = question.group.rows_of(int(BehaviourType.EXEC))
+    group = question.group
+    if group.runs_anything or software.runs_anything(group.image_name):
+        return True
+    if any(_is_others(entry, question, table) for entry in group.runs_scripts):
+        return True
+    rows = group.rows_of(int(BehaviourType.EXEC))
     if len(question.group.replicas) > 1:
         rows = rows[table.slot[rows] != table.slot[question.row]]
     late = table.first[rows] - table.lives.first[table.slot[rows]] >= question.startup
@@ -57,6 +76,12 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
     started = np.unique(np.stack((table.source[rows], table.behaviour[rows].astype(np.int64))), axis=1)
     _, programs = np.unique(started[0], return_counts=True)
     return bool(programs.max(initial=0) >= VARIETY)
+
+
+def _is_others(entry: Entry, question: Question, table: SightingTable) -> bool:
+    """Return whether a replica was accepted with it: another one, if there are any."""
+    own = -1 if len(question.group.replicas) == 1 else int(table.replica[question.row])
+    return any(replica != own and table.standing[row] == _ACCEPTED for replica, row in entry.rows.items())
 
 
 def _context(question: Question, table: SightingTable) -> context.Context:

@@ -17,11 +17,11 @@ from collector.analysis import behaviour_keys
 from collector.analysis.behaviours import Behaviour, context_of
 from collector.analysis.growing import Columns, Numbers
 from collector.analysis.lives import Lives
-from collector.detect import arguments
+from collector.detect import arguments, software
 from collector.detect.argument_context import fixed_words
 from collector.detect.context import is_outside, kind_of_place
 from collector.detect.forms import ANY, Forms
-from collector.detect.tools import Level
+from collector.detect.tools import Level, base_name, is_interpreter
 from collector.records import BehaviourType, WorkloadKey
 
 __all__ = ["ARGUMENTS", "MOST_ALERTS", "Entry", "Gone", "Group", "Replica", "SightingTable", "Standing"]
@@ -310,6 +310,12 @@ class Group:
         self.generalised = 0
         """How often templates became one: what some behaviour was known under may have changed."""
         self.image = ""
+        """Its digest, if that is known."""
+        self.image_name = ""
+        self.runs_anything = False
+        """A program of its image that is named for it (a build runner) was seen to start others."""
+        self.runs_scripts: list[Entry] = []
+        """What is named for it, too, but whoever runs an interpreter could say so: it has to be accepted."""
         self.same_image: dict[tuple[WorkloadKey, str], Group] = {}
         """All groups of its image, itself included; they share this."""
         self.page = -1
@@ -363,6 +369,10 @@ class Group:
             # What a free position holds was found to vary: nothing of it is judged.
             entry.accepted = bool(behaviour.base) and ANY in key.removeprefix(behaviour.base).split()
             self.entries[known] = entry
+            if kind is BehaviourType.EXEC and not behaviour.base:
+                self.runs_anything |= software.runs_anything(base_name(behaviour.parent))
+                if is_interpreter(base_name(behaviour.exe)) and any(map(software.runs_anything, behaviour.example[1:3])):
+                    self.runs_scripts.append(entry)
         return known
 
     def _key_of(self, behaviour: Behaviour, *, learn: bool) -> str:

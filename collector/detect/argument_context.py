@@ -24,7 +24,7 @@ from collector.detect.tools import (
     tool,
 )
 
-__all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "only_wraps", "traits"]
+__all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "only_wraps", "tool_as_used", "traits"]
 
 _RUNS = "it runs "
 """How the sentence of a trait begins that a tool in a command string is."""
@@ -112,6 +112,11 @@ _REMOVES = re.compile(
 """A whole folder near the root is removed without a question."""
 _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", "3", "10", "12", "18", "28"})
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
+_CODES = re.compile(r"\bopenssl (?:enc|base64|aes\S*|des\S*|bf\S*|rc4\S*|camellia\S*|chacha\S*|smime|cms|rsautl|pkeyutl|s_\w+)(?=\s|$)")
+"""What openssl is told where it hides data or reaches out: to check, hash, sign and make certificates is what services use it for."""
+_ERLANG = ("-s", "unix:cmd")
+"""How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
+_KILLS = re.compile(r"\bkill (?:-s )?-?(?:SIG)?(\w+)")
 _SET_UID = re.compile(r"(?:^|\s)0?[2-7][0-7]{3}(?:\s|$)|[ugo]*\+[rwx]*s")
 
 
@@ -139,7 +144,8 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     text = " ".join(rest)[:_MOST_TEXT]
     script = command_string(name, rest)
     names = (name,) if script is None else command_words(script)
-    tools = {word: known for word in names if (known := tool(word)) is not None}
+    told = text if script is not None else f"{name} {text}"
+    tools = {word: known for word in names if (known := tool(word)) is not None and not _is_plain(word, told)}
     found = [] if name in JOBS else places(text)  # job tables are a scheduler's business
     if script is not None:
         found += [
@@ -152,7 +158,8 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     if _outside(text):
         level = Level.SUSPICIOUS if tools else Level.NEUTRAL
         found.append(Context(level, ("T1105",), "an address outside of the cluster"))
-    told = text if script is not None else f"{name} {text}"
+    if script is None and name == "openssl" and tools:
+        found.append(tools[name])
     if _EVERYWHERE.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1083",), "it searches the whole file system"))
     if _REMOVES.search(told):
@@ -165,6 +172,20 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
         if (tools or not of_tools) and pattern.search(text)
     ]
     return tuple(found)
+
+
+def _is_plain(word: str, told: str) -> bool:
+    """Return whether a tool in a command string is told what every service tells it."""
+    if word == "kill":
+        signals = _KILLS.findall(told)
+        return bool(signals) and all(each in _SIGNALS for each in signals)
+    return word == "openssl" and not _CODES.search(told)
+
+
+def tool_as_used(name: str, arguments: tuple[str, ...]) -> Context | None:
+    """Return what a tool of this base name is for, None if nothing is known of it or it is told what every service tells it."""
+    plain = name == "openssl" and not _CODES.search(f"openssl {' '.join(arguments[1:2])}")
+    return None if plain or (name == "kill" and only_asks(name, arguments)) else tool(name)
 
 
 def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
@@ -195,6 +216,8 @@ def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:
 
 def only_wraps(program: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a shell is told to run programs that are no tools, and nothing else: as services call their helpers."""
+    if arguments[1:] == _ERLANG:
+        return True
     script = command_string(base_name(program), arguments[1:])
     names = () if script is None else command_words(script)
     if script is None or not names or traits(program, arguments):
@@ -207,7 +230,7 @@ def _is_helper(name: str) -> bool:
     known = tool(name)
     if name in SHELLS or name in CLIENTS or is_interpreter(name):
         return False
-    return known is None or (name in COMMON and not known.inspection)
+    return known is None or known.level is Level.NEUTRAL or (name in COMMON and not known.inspection)
 
 
 @lru_cache(maxsize=16_384)

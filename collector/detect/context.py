@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.detect.argument_context import is_everyday, of_person, only_asks, only_wraps, traits
-from collector.detect.tools import JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
+from collector.detect.argument_context import is_everyday, of_person, only_asks, only_wraps, tool_as_used, traits
+from collector.detect.tools import HELPERS, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
 
 __all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
 
@@ -53,7 +53,7 @@ def of_exec(
         return Context(Level.KNOWN_BAD, ("T1620",), "a program without a file")
     if shell and stdio_socket:
         return Context(Level.KNOWN_BAD, ("T1059.004",), "a shell whose input is a socket")
-    if by in JOBS and not upper_layer:
+    if not upper_layer and (by in JOBS or (not injected and _is_expected(program, parent, arguments))):
         return Context(Level.ROUTINE)
     found: list[Context] = []
     if upper_layer:
@@ -63,7 +63,7 @@ def of_exec(
     found += _told(program, arguments, shell=shell, injected=injected)
     if shell and by:
         found += _shell_of(program, by, arguments, injected=injected)
-    known = tool(name)
+    known = tool_as_used(name, arguments)
     if known is not None:
         asks = injected and only_asks(name, arguments)
         found.append(dataclasses.replace(known, inspection=True) if asks else known)
@@ -74,6 +74,13 @@ def of_exec(
     best = max(found, key=lambda each: each.level)
     techniques = tuple(dict.fromkeys(each for context in found for each in context.techniques))
     return Context(best.level, techniques, best.why, all(each.inspection for each in found))
+
+
+def _is_expected(program: str, parent: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether an exec is of a service's everyday life, however rare: a helper, or itself once more, as for a reload."""
+    name = base_name(program)
+    again = program == parent and name not in SHELLS and not is_interpreter(name) and tool(name) is None
+    return (again or name in HELPERS) and not program.startswith(TEMPORARY) and not traits(program, arguments)
 
 
 def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bool) -> Sequence[Context]:
@@ -139,10 +146,12 @@ def of_connect(
     known = tool(name)
     interpreter = name in SHELLS or (known is not None and known.level >= Level.STRONG)
     found = Context()
-    if where == "metadata-service":
+    if where == "loopback" or (port == "123" and rest.endswith("/udp") and known is None):
+        found = Context(Level.ROUTINE)  # the machine itself, or what time it is
+    elif where == "metadata-service":
         found = Context(Level.STRONG, ("T1552.005",), "asks for the instance's credentials")
     elif port in _NODE_PORTS and (where == "node" or where.startswith("private ")):
-        found = Context(Level.STRONG, ("T1613",), "reaches a node's own services")
+        found = Context(Level.STRONG, ("T1613", "T1609"), "reaches a node's own services")
     elif name in SHELLS and where != "dns":
         found = Context(Level.STRONG, ("T1059.004",), "a shell that opens a connection")
     elif where == "apiserver":

@@ -11,6 +11,7 @@ from functools import lru_cache
 __all__ = [
     "CLIENTS",
     "COMMON",
+    "HELPERS",
     "JOBS",
     "SHELLS",
     "TEMPORARY",
@@ -98,19 +99,32 @@ CLIENTS = frozenset(
 )
 """What asks databases: normal wherever it is usual, but no helper like any other."""
 
+HELPERS = frozenset(
+    (  # noqa: SIM905 — names
+        "file gs convert magick identify mogrify composite ffmpeg ffprobe sox wkhtmltopdf wkhtmltoimage weasyprint pdftotext pdftoppm "
+        "pdfinfo pdftk qpdf mutool exiftool tesseract libreoffice soffice soffice.bin unoconv pandoc pdflatex xelatex rsvg-convert "
+        "inkscape dot optipng pngquant jpegoptim jpegtran cwebp gifsicle vips vipsthumbnail sendmail msmtp antiword catdoc clamscan "
+        "clamdscan jspawnhelper inet_gethost erl_child_setup fc-list fc-cache ldconfig ldconfig.real"
+    ).split()
+)
+"""What services start for a document, a picture or a mail that somebody sent, as rarely as somebody does."""
+
 _INSPECTION = {
     "T1033": "id whoami who w users groups last lastlog logname",
-    "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale date",
+    "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale",
     "T1057": "ps top htop pgrep pstree pidof",
     "T1016": "ip ifconfig route arp ethtool iw",
     "T1049": "netstat ss lsof fuser",
     "T1018": "ping traceroute tracepath nslookup dig host getent",
-    "T1083": "find ls tree locate stat file du which whereis",
-    "T1005": "cat head tail less more grep egrep fgrep strings od hexdump sort wc",
+    "T1083": "find ls tree locate stat du which whereis",
+    "T1005": "cat head tail less more grep egrep fgrep strings od hexdump",
 }
 for _technique, _names in _INSPECTION.items():
     _add(Level.SUSPICIOUS, _technique, "looks around", _names)
-_LOOKS = frozenset(" ".join(_INSPECTION.values()).split())
+_PLAIN = "date file sort wc"
+"""Look as well, but say nothing: what every script orders, counts and dates."""
+_add(Level.NEUTRAL, "T1005", "looks around", _PLAIN)
+_LOOKS = frozenset(" ".join((*_INSPECTION.values(), _PLAIN)).split())
 
 _PLACES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(pattern), technique, why)

@@ -5,7 +5,7 @@ from detection.cluster import Cluster, Replica, alerts, analyse
 
 from collector.analysis.meaning import VARIETY
 
-RUNNER = "/opt/ci/runner"
+DOER = "/opt/ci/workd"
 BASH = "/usr/bin/bash"
 
 
@@ -14,14 +14,14 @@ def builds(cluster: Cluster, pods: list[Replica], programs: int) -> None:
     for beat in range(90):
         for number, pod in enumerate(pods):
             at = 30 + 20 * beat + 0.7 * number
-            shell = cluster.exec(at, pod, BASH, parent=RUNNER, args=("bash", "/builds/job.sh"))
+            shell = cluster.exec(at, pod, BASH, parent=DOER, args=("bash", "/builds/job.sh"))
             for step in range(4):
                 program = f"/usr/bin/build-{chr(97 + (4 * beat + step) % programs)}"
                 cluster.exec(at + 0.1 * (step + 1), pod, program, parent=BASH, parent_pid=shell)
 
 
 def runs(cluster: Cluster, at: float, pod: Replica, exe: str, *args: str) -> None:
-    shell = cluster.exec(at, pod, BASH, parent=RUNNER, args=("bash", "/builds/job.sh"))
+    shell = cluster.exec(at, pod, BASH, parent=DOER, args=("bash", "/builds/job.sh"))
     cluster.exec(at + 0.1, pod, exe, parent=BASH, args=args or (exe,), parent_pid=shell)
 
 

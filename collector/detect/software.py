@@ -1,0 +1,101 @@
+"""What software is there for, by the name of its image or of the program itself: what is odd anywhere else is its business.
+
+A build runner starts compilers, a network plugin changes the firewall, a storage driver mounts. Who deploys a container chooses its
+image, and who intrudes cannot change it, nor the name of a program that came with it. A name says nothing of what nobody's business
+is, and an image that is named for what it does not do is told no less than it does.
+"""
+
+import re
+from functools import lru_cache
+
+__all__ = ["business", "runs_anything"]
+
+
+def _named(words: str) -> re.Pattern[str]:
+    """Return what finds one of some words, as a whole component of a name: `runner` in `gitlab-runner` and `Runner.Worker`."""
+    return re.compile(rf"(?:^|[/._-])(?:{'|'.join(words.split())})(?:[/._-]|$)")
+
+
+_RUNS_ANYTHING = _named(
+    "runner inbound-agent jnlp-(?:slave|agent) jenkins-(?:agent|slave) buildkite buildkitd? buildah kaniko bazel drone-runner[a-z-]* drone-agent woodpecker[a-z]* "
+    "teamcity-agent bamboo-agent tekton argoexec dind "
+    "jupyter(?:lab|hub)? ipykernel(?:_launcher)? [a-z0-9]*notebooks? rstudio rsession zeppelin code-server devcontainer gitpod "
+    "airflow dagster rundeck awx ansible"
+)
+"""Runs what its users give it: builds, notebooks, tasks, playbooks."""
+
+_FIREWALL = "T1562.004"
+_NETWORKS = ("T1562.004", "T1016", "T1547.006", "T1018")
+_MOUNTS = ("T1611", "T1485", "T1552.005", "T1082")
+_INSTANCE = ("T1552.005",)
+_CLUSTER = ("T1613",)
+_REPOSITORIES = ("T1613", "T1609", "T1021.004", "T1105", "T1140", "T1222.002", "T1554")
+_COPIES = ("T1567.002", "T1560.001", "T1105", "T1140", "T1005", "T1083", "T1613")
+_LOOKS = ("T1033", "T1082", "T1057", "T1016", "T1049", "T1018", "T1083", "T1005", "T1105")
+
+_BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
+    (_named(words), frozenset(techniques))
+    for words, techniques in (
+        (
+            "kube-proxy calico(?:-node)? cilium(?:-agent)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router ovn[a-z0-9-]* "
+            "openvswitch multus cni aws-node amazon-k8s-cni proxyv2 proxy-init pilot-agent ztunnel metallb kube-vip keepalived nodelocaldns "
+            "k8s-dns-node-cache ip-masq-agent portmap wireguard tailscale",
+            (*_NETWORKS, *_CLUSTER, *_INSTANCE),
+        ),
+        (
+            "[a-z0-9]*csi(?:-[a-z0-9]+)* csi-?driver longhorn(?:-[a-z0-9]+)* rook-ceph ceph openebs portworx [a-z0-9]*disk(?:plugin)? "
+            "local-path-provisioner node-driver-registrar",
+            (*_MOUNTS, *_CLUSTER),
+        ),
+        (
+            "cloud-controller-manager [a-z]+-cloud-controller cluster-autoscaler karpenter external-dns external-secrets velero kiam kube2iam "
+            "secrets-store [a-z]*-load-balancer-controller fluent-?bit fluentd datadog(?:-agent)? newrelic[a-z-]* "
+            "otel[a-z-]* opentelemetry-collector[a-z-]* cloudwatch-agent grafana-agent promtail cloud-?sql-proxy cloud-sql-proxy "
+            "node-problem-detector",
+            (*_INSTANCE, "T1613"),
+        ),
+        (
+            "[a-z0-9-]*controllers? [a-z0-9-]*operators? istiod kyverno gatekeeper keda traefik ingress-nginx kube-state-metrics metrics-server "
+            "coredns cert-manager crossplane kured descheduler spilo patroni rancher",
+            _CLUSTER,
+        ),
+        ("prometheus metrics-server datadog(?:-agent)? otel[a-z-]* opentelemetry-collector[a-z-]* telegraf grafana-agent", ("T1613", "T1609")),
+        ("argocd argo-cd fluxcd helm-controller source-controller helm kubectl kustomize git-sync", _REPOSITORIES),
+        (
+            "velero restic kopia borg[a-z]* duplicity barman wal-g pgbackrest [a-z0-9]*backups? [a-z0-9]*dump k8up kanister",
+            _COPIES,
+        ),
+        ("haproxy keepalived", ("T1095",)),
+        ("certbot acme\\.sh cert-manager step-ca", ("T1140", "T1222.002", "T1554")),
+        (
+            "zabbix-?agent[0-9]* zabbix[a-z0-9-]* telegraf nagios[a-z0-9-]* icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata collectd "
+            "datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco[a-z-]* sysdig[a-z-]* trivy grype kube-bench kubescape "
+            "kube-hunter lynis neuvector [a-z]*-?scanner",
+            (*_LOOKS, "T1053.003"),
+        ),
+    )
+)
+"""What is odd in a service and the business of who is named so, by technique."""
+
+
+@lru_cache(maxsize=16_384)  # of a few thousand images and programs
+def runs_anything(name: str) -> bool:
+    """Return whether an image or a program, by its name, runs what its users give it."""
+    return _RUNS_ANYTHING.search(_plain(name)) is not None
+
+
+@lru_cache(maxsize=16_384)
+def business(name: str) -> frozenset[str]:
+    """Return the techniques that are what an image or a program of this name is there for."""
+    plain = _plain(name)
+    return frozenset[str]().union(*(techniques for pattern, techniques in _BUSINESS if pattern.search(plain)))
+
+
+def _plain(name: str) -> str:
+    """Return a name without the registry's host, tag and digest, in small letters."""
+    name = name.partition("@")[0].lower()
+    host, slash, rest = name.partition("/")
+    if slash and host and ("." in host or ":" in host or host == "localhost"):
+        name = rest
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.partition(":")[0]
