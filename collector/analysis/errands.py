@@ -7,10 +7,13 @@ several is the cluster's own habit from then on. The words count, whatever the p
 
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
 
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis.behaviours import Behaviour, words_of
+from collector.detect.argument_context import only_asks
 from collector.detect.shell_commands import command_string, command_words
 from collector.detect.tools import SHELLS, Level, base_name, places, tool
 from collector.records import BehaviourType, WorkloadKey
@@ -57,7 +60,7 @@ class Errands:
 
     def is_usual(self, behaviour: Behaviour, level: Level) -> bool:
         """Return whether so many workloads showed a behaviour that it belongs to the cluster."""
-        needed, words = NEEDED.get(level), errand(behaviour)
+        needed, words = NEEDED.get(Level.SUSPICIOUS if only_looks(behaviour) else level), errand(behaviour)
         return needed is not None and words is not None and len(self._met.get(words, ())) >= needed
 
 
@@ -80,8 +83,16 @@ def only_looks(behaviour: Behaviour) -> bool:
         return False
     name = base_name(behaviour.exe)
     script = command_string(name, behaviour.example[1:])
-    tools = [tool(each) for each in ((name,) if script is None else command_words(script))]
+    names = (name,) if script is None else command_words(script)
     text = " ".join(behaviour.example)
-    looks = bool(tools) and all(each is not None and each.inspection for each in tools)
+    looks = bool(names) and all(map(partial(_looks, words=text.replace("(", " ").split()), names))
     secrets = any(each.startswith(_SECRETS) for place in places(text) for each in place.techniques)
     return looks and not (secrets or _ACTS.search(text))
+
+
+def _looks(name: str, words: Sequence[str]) -> bool:
+    """Return whether a tool looks, or is told to wherever it stands among the words."""
+    known = tool(name)
+    if known is None or known.inspection:
+        return known is not None
+    return all(only_asks(name, tuple(words[at : at + 12])) for at, word in enumerate(words) if base_name(word) == name)

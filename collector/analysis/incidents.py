@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.deeds import Deed, deed
-from collector.analysis.errands import errand
+from collector.analysis.errands import errand, only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import MOMENT
 from collector.analysis.reasons import sentence
@@ -337,12 +337,14 @@ def _tells(finding: Finding) -> tuple[object, ...]:
 def _raised(findings: list[Finding]) -> Severity:
     """Return the severity of an incident: the worst of its findings, or one more where many together speak for an intruder.
 
-    That is many techniques, or many programs that are hardly ever normal. What is not sure is told louder, but wakes nobody.
+    That is many techniques, or many programs that are hardly ever normal. What is not sure is told louder, but wakes nobody, nor
+    does somebody who looks at many things from outside.
     """
     stock = {each.behaviour.key for each in findings if each.errand}  # the first replicas were judged before it was known
     rest = [each for each in findings if each.behaviour.key not in stock]
     severity = max([each.severity for each in rest] + [min(each.severity, Severity.LOW) for each in findings])
     telling = [each for each in rest if each.severity > Severity.INFO and not (each.unsure and severity >= Severity.MEDIUM)]
+    telling = [each for each in telling if not only_looks(each.behaviour)]
     techniques = {each for finding in telling for each in finding.context.techniques}
     strong = {each.behaviour.exe for each in telling if each.context.level >= Level.STRONG}
     many = len(techniques) >= MANY or len(strong) >= MANY

@@ -40,8 +40,8 @@ hook that is met for the first time."""
 TOGETHER = 60 * SECOND
 """What is said from outside to most replicas within this time was said to all of them: an errand, nobody who picked one."""
 
-WAKES = 0.05
-"""How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
+WAKES, WAKES_YOUNG = 0.03, 0.3
+"""How much rarer than what is told must be what wakes somebody, where there are fewer than two peers, and in first minutes."""
 
 DEBUGGING = frozenset(
     {"T1059.004", "T1033", "T1082", "T1057", "T1016", "T1049", "T1018", "T1083", "T1005", "T1095", "T1105", "T1040", "T1046"}
@@ -196,7 +196,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT
     # Enough to be told, not to wake somebody.
     few = case.compared < decision.ENOUGH_PEERS
-    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else decision.YOUNG)
+    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else WAKES_YOUNG)
     finding = Finding(
         group=group,
         replica=replica,

@@ -38,15 +38,28 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
     """
     behaviour = question.behaviour
     about = _context(question, table)
-    if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG):
+    if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
+        return context.Context(context.Level.ROUTINE)
+    if about.level >= context.Level.KNOWN_BAD:
         return about
     if about.techniques and _business(question) >= set(about.techniques):
-        return context.Context()
+        return context.Context(context.Level.ROUTINE)
+    if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG):
+        return about
     if behaviour.flags >> ProcessFlag.INJECTED & 1:
         return about
     if any(each.startswith(_NO_BUILD) for each in about.techniques) or not _runs_anything(question, table):
         return about
     return context.Context()
+
+
+def _is_expected(question: Question) -> bool:
+    """Return whether a replica's own program reaches for its peers (a new leader's), or for a service as it does for all."""
+    behaviour, own = question.behaviour, question.group.workload
+    if tool(base_name(behaviour.exe)) is not None or "/" not in behaviour.target.partition(":")[0]:
+        return False
+    peers = behaviour.target.startswith(f"{own.namespace}/{own.name}:")
+    return peers or any(map(software.reaches_everything, (base_name(behaviour.exe), *question.group.names)))
 
 
 def _business(question: Question) -> frozenset[str]:
@@ -55,7 +68,7 @@ def _business(question: Question) -> frozenset[str]:
     doer = behaviour.exe if behaviour.type is BehaviourType.CONNECT else behaviour.parent
     name = base_name(doer)
     own = frozenset[str]() if doer.startswith(TEMPORARY) or tool(name) is not None else software.business(name)
-    return own | software.business(question.group.image_name)
+    return own.union(*map(software.business, question.group.names))
 
 
 def _runs_anything(question: Question, table: SightingTable) -> bool:
@@ -64,7 +77,7 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
     Where there are other replicas these have to: what one of them does alone says nothing of the workload.
     """
     group = question.group
-    if group.runs_anything or software.runs_anything(group.image_name):
+    if group.runs_anything or any(map(software.runs_anything, group.names)):
         return True
     if any(_is_others(entry, question, table) for entry in group.runs_scripts):
         return True

@@ -324,6 +324,11 @@ class Group:
         self._rows = {kind: Numbers() for kind in (*map(int, BehaviourType), ARGUMENTS)}
         self._members: tuple[I64, I64] | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it got from who deployed it, which say what it is there for."""
+        return self.image_name, self.workload.name, self.container, self.workload.namespace
+
     def rows(self) -> I64:
         """Return all sightings of the group."""
         return np.concatenate([each.array() for each in self._rows.values()])

@@ -22,6 +22,7 @@ from collector.analysis.counts import WINDOW, Counts
 from collector.analysis.excess import Excess
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups, place_of
+from collector.detect import software
 from collector.detect.tools import Context
 from collector.records import Evidence, IncidentKind
 
@@ -203,6 +204,8 @@ class VolumeWatch:
         group = self._groups.by_place.get(counts.places[place])
         known = None if group is None else group.by_uid.get(counts.uids[number])
         if group is None or known is None:
+            return None
+        if "T1046" in found.techniques and any(map(software.reaches_everything, group.names)):
             return None
         replica = group.replicas[known]
         evidence = self._evidence(cell, replica.pod, found.behaviour)

@@ -24,7 +24,7 @@ from collector.detect.tools import (
     tool,
 )
 
-__all__ = ["fixed_words", "is_everyday", "of_arguments", "of_person", "only_asks", "only_wraps", "tool_as_used", "traits"]
+__all__ = ["fixed_words", "is_everyday", "known_bad", "of_arguments", "of_person", "only_asks", "only_wraps", "tool_as_used", "traits"]
 
 _RUNS = "it runs "
 """How the sentence of a trait begins that a tool in a command string is."""
@@ -97,10 +97,33 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "T1565.001",
             "it writes where programs and settings are kept",
         ),
+        (
+            r"/proc/net/(?:tcp|udp|arp|route|unix|fib_trie|raw)6?\b|/etc/(?:hosts|resolv\.conf)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1016",
+            "it looks at the network's settings",
+        ),
+        (r"/proc/\d+/(?:exe|cmdline|cwd|root|fd|status|comm)\b", False, Level.SUSPICIOUS, "T1057", "it looks at other processes"),
+        (r"/proc/(?:version|cpuinfo)\b|/etc/(?:\S+-release|issue)\b", False, Level.SUSPICIOUS, "T1082", "it looks at the system"),
         (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
     )
 )
 """What arguments say, whether only those of tools say it, and what it means."""
+_DISCOVERY = frozenset({"T1016", "T1057", "T1082"})
+"""Techniques of who only looks."""
+_SHELL = r"(?:/\S*/)?(?:ba|da|a|z|k|c|tc)?sh\b"
+_CONNECTS = r"(?:/\S*/)?(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"
+_REMOTE_SHELL = re.compile(
+    rf"{_SHELL} [^;|]*-\w*i\w*[^;|]*/dev/(?:tcp|udp)/|/dev/(?:tcp|udp)/\S+[^;|]* 0[<>]&1|"
+    rf"\bmk(?:fifo|nod)\b.*\|\s*{_SHELL}.*\|\s*{_CONNECTS}|\bmk(?:fifo|nod)\b.*{_CONNECTS}.*\|\s*{_SHELL}|"
+    rf"\b(?:nc|ncat|netcat)\b[^;|]* (?:-\w*[ec]|--exec|--sh-exec)[ =]?\S*{_SHELL}|\bsocat\b.*\bexec:['\"]?\S*sh\b|"
+    r"\bsocket\b.*(?:\bdup2\b|pty\.spawn)|pty\.spawn.*\bsocket\b|"
+    rf"(?:fsockopen|TCPSocket|IO::Socket|\bSocket\b).*(?:{_SHELL} -i|exec[ ({{]+['\"]{_SHELL})",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A shell whose input comes from another machine: `bash -i >& /dev/tcp/…`, pipes through `nc`, sockets put in place of files."""
+_MINING = re.compile(r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))+://|--donate-level\b|\brandomx\b.*(?:-o|--url)\b", re.IGNORECASE)
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
 _EVERYWHERE = re.compile(
     r"\bfind(?: -[HLP])* /(?!\S)|\bgrep(?= [^|;&]*-\w*[rR]) [^|;&]* /(?!\S)|\bls(?= [^|;&]*-\w*R) [^|;&]*/(?!\S)"
@@ -117,6 +140,18 @@ _CODES = re.compile(r"\bopenssl (?:enc|base64|aes\S*|des\S*|bf\S*|rc4\S*|camelli
 _ERLANG = ("-s", "unix:cmd")
 """How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
 _KILLS = re.compile(r"\bkill (?:-s )?-?(?:SIG)?(\w+)")
+_QUERIES = {
+    name: re.compile(query)
+    for names, query in (
+        ("dpkg", r"-[lsLSpW]|--(?:list|status|listfiles|get-selections|search|print-\S+|verify)"),
+        ("rpm", r"-(?:q\w*|V\w*)|--(?:query|verify)"),
+        ("apk", r"info|list|version|policy|audit|stats|verify"),
+        ("apt yum dnf microdnf", r"list|show|info|policy|repolist|check-update|search|updateinfo"),
+        ("pip pip3 npm gem", r"list|ls|freeze|show|check|outdated|audit|--version|-v|-V"),
+    )
+    for name in names.split()
+}
+"""What package managers are asked about what there is."""
 _SET_UID = re.compile(r"(?:^|\s)0?[2-7][0-7]{3}(?:\s|$)|[ugo]*\+[rwx]*s")
 
 
@@ -158,6 +193,7 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     if _outside(text):
         level = Level.SUSPICIOUS if tools else Level.NEUTRAL
         found.append(Context(level, ("T1105",), "an address outside of the cluster"))
+    found += _known_bad(told)
     if script is None and name == "openssl" and tools:
         found.append(tools[name])
     if _EVERYWHERE.search(told):
@@ -167,11 +203,25 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     if "chmod" in names and _SET_UID.search(text):
         found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
     found += [
-        Context(level, (technique,), why)
+        Context(level, (technique,), why, technique in _DISCOVERY)
         for pattern, of_tools, level, technique, why in _SAYINGS
         if (tools or not of_tools) and pattern.search(text)
     ]
     return tuple(found)
+
+
+def _known_bad(told: str) -> list[Context]:
+    found = []
+    if _REMOTE_SHELL.search(told):
+        found.append(Context(Level.KNOWN_BAD, ("T1059.004", "T1095"), "a shell that is given away to another machine"))
+    if _MINING.search(told):
+        found.append(Context(Level.KNOWN_BAD, ("T1496.001",), "it mines coins"))
+    return found
+
+
+def known_bad(name: str, arguments: tuple[str, ...]) -> list[Context]:
+    """Return what nothing normal says: the arguments of a program of this base name."""
+    return _known_bad(f"{name} {' '.join(arguments[1:65])[:_MOST_TEXT]}")
 
 
 def _is_plain(word: str, told: str) -> bool:
@@ -200,6 +250,10 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     if name == "kill":
         signal = arguments[2:3] if arguments[1:2] == ("-s",) else [word for word in arguments[1:2] if word.startswith("-")]
         return any(word.lstrip("-").removeprefix("SIG") in _SIGNALS for word in signal)
+    if name == "mount":
+        return len(arguments) == 1  # says what is
+    if name in _QUERIES:
+        return any(map(_QUERIES[name].fullmatch, arguments[1:3]))
     return name == "tar" and "-" in arguments[1:4]
 
 

@@ -8,18 +8,24 @@ import dataclasses
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.detect.argument_context import is_everyday, of_person, only_asks, only_wraps, tool_as_used, traits
-from collector.detect.tools import HELPERS, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
+from collector.detect.argument_context import is_everyday, known_bad, of_person, only_asks, only_wraps, tool_as_used, traits
+from collector.detect.tools import COMMON, HELPERS, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
 
 __all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
 
-_NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "10256", "6443"})
-"""Docker, etcd, kubelet and API server: a node's own services."""
+_NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "10256"})
+"""Docker, etcd and kubelet: a node's own services."""
 
 _WEB_PORTS = frozenset({"80", "443"})
 """Where services ask for licences and updates and send reports, one replica once a day: what is more than that stays."""
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
+
+_SOCKETS_FOR_PIPES = frozenset({"node", "nodejs", "sshd", "sshd-session", "dropbear"})
+"""Give what they start a pair of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH's sessions without a terminal)."""
+
+_FILES = frozenset({"tar", "gzip", "zip", "unzip", "xz", "bzip2", "zstd", "7z", "7za", "gpg", "uname", "cp", "ln"})
+"""Tools that services call for files that they make or take."""
 
 WELL_KNOWN = 1024
 """Ports below are the system's own services."""
@@ -51,7 +57,7 @@ def of_exec(
     shell = name in SHELLS
     if memory_file:
         return Context(Level.KNOWN_BAD, ("T1620",), "a program without a file")
-    if shell and stdio_socket:
+    if shell and stdio_socket and by not in _SOCKETS_FOR_PIPES:
         return Context(Level.KNOWN_BAD, ("T1059.004",), "a shell whose input is a socket")
     if not upper_layer and (by in JOBS or (not injected and _is_expected(program, parent, arguments))):
         return Context(Level.ROUTINE)
@@ -64,6 +70,10 @@ def of_exec(
     if shell and by:
         found += _shell_of(program, by, arguments, injected=injected)
     known = tool_as_used(name, arguments)
+    if known is not None and not injected and by in HELPERS and (known.inspection or name in COMMON):
+        known = None  # programs for documents are started by scripts that ask what system it is
+    if known is not None and not injected and name in _FILES and by and by not in SHELLS:
+        known = None  # a service's own program packs, signs or unpacks without a shell
     if known is not None:
         asks = injected and only_asks(name, arguments)
         found.append(dataclasses.replace(known, inspection=True) if asks else known)
@@ -87,7 +97,10 @@ def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bo
     """Return what arguments say: of shells and of who comes from outside and knows a service's tools, all that they do."""
     if injected:
         return of_person(arguments, traits(program, arguments))
-    return traits(program, arguments) if shell or base_name(program) in JOBS else places(" ".join(arguments[:64])[:8192])
+    name = base_name(program)
+    if shell or name in JOBS:
+        return traits(program, arguments)
+    return [*places(" ".join(arguments[:64])[:8192]), *known_bad(name, arguments)]
 
 
 def _shell_of(program: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> list[Context]:
@@ -146,7 +159,7 @@ def of_connect(
     known = tool(name)
     interpreter = name in SHELLS or (known is not None and known.level >= Level.STRONG)
     found = Context()
-    if where == "loopback" or (port == "123" and rest.endswith("/udp") and known is None):
+    if where == "loopback" or (where == "dns" and known is None) or (port == "123" and rest.endswith("/udp") and known is None):
         found = Context(Level.ROUTINE)  # the machine itself, or what time it is
     elif where == "metadata-service":
         found = Context(Level.STRONG, ("T1552.005",), "asks for the instance's credentials")
@@ -154,8 +167,10 @@ def of_connect(
         found = Context(Level.STRONG, ("T1613", "T1609"), "reaches a node's own services")
     elif name in SHELLS and where != "dns":
         found = Context(Level.STRONG, ("T1059.004",), "a shell that opens a connection")
-    elif where == "apiserver":
-        found = Context(Level.SUSPICIOUS, ("T1613",), "a first contact with the API server")
+    elif where == "apiserver" or (port == "6443" and (where == "node" or where.startswith("private "))):
+        # Who is elected its leader, or is told to, begins with it by its own program.
+        level = Level.NEUTRAL if known is None and not interpreter else Level.SUSPICIOUS
+        found = Context(level, ("T1613",), "a first contact with the API server")
     elif is_outside(target):
         # A service's own program meets new addresses of its suppliers all day, if it has any; a tool that was started does so
         # for a reason.
@@ -168,7 +183,7 @@ def of_connect(
         )
         found = Context(level, ("T1071.001",), "a new destination outside of the cluster")
         if port in _POOL_PORTS:
-            found = Context(level, ("T1571",), "a port where mining pools and remote shells are awaited")
+            found = Context(Level.STRONG, ("T1571",), "a port where mining pools and remote shells are awaited")
     elif port == "22":
         found = Context(Level.SUSPICIOUS, ("T1021.004",), "a remote shell")
     return found

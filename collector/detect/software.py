@@ -8,7 +8,7 @@ is, and an image that is named for what it does not do is told no less than it d
 import re
 from functools import lru_cache
 
-__all__ = ["business", "runs_anything"]
+__all__ = ["business", "reaches_everything", "runs_anything"]
 
 
 def _named(words: str) -> re.Pattern[str]:
@@ -24,7 +24,13 @@ _RUNS_ANYTHING = _named(
 )
 """Runs what its users give it: builds, notebooks, tasks, playbooks."""
 
-_FIREWALL = "T1562.004"
+_REACHES_EVERYTHING = _named(
+    "ingress[a-z0-9-]* [a-z0-9-]*gateway traefik kong haproxy envoy proxyv2 ztunnel linkerd-proxy prometheus[a-z-]* blackbox[a-z-]* "
+    "kube-proxy calico(?:-node)? cilium(?:-agent|-envoy)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router metallb coredns "
+    "otel[a-z-]* opentelemetry-collector[a-z-]* datadog(?:-agent)? telegraf zabbix-?server uptime-kuma konnectivity-agent"
+)
+"""Forwards to, measures or routes whatever is deployed: a new place in the cluster is somebody else's deployment."""
+
 _NETWORKS = ("T1562.004", "T1016", "T1547.006", "T1018")
 _MOUNTS = ("T1611", "T1485", "T1552.005", "T1082")
 _INSTANCE = ("T1552.005",)
@@ -56,13 +62,13 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
         ),
         (
             "[a-z0-9-]*controllers? [a-z0-9-]*operators? istiod kyverno gatekeeper keda traefik ingress-nginx kube-state-metrics metrics-server "
-            "coredns cert-manager crossplane kured descheduler spilo patroni rancher",
+            "coredns cert-manager crossplane kured descheduler rancher",
             _CLUSTER,
         ),
         ("prometheus metrics-server datadog(?:-agent)? otel[a-z-]* opentelemetry-collector[a-z-]* telegraf grafana-agent", ("T1613", "T1609")),
         ("argocd argo-cd fluxcd helm-controller source-controller helm kubectl kustomize git-sync", _REPOSITORIES),
         (
-            "velero restic kopia borg[a-z]* duplicity barman wal-g pgbackrest [a-z0-9]*backups? [a-z0-9]*dump k8up kanister",
+            "spilo patroni velero restic kopia borg[a-z]* duplicity barman wal-g pgbackrest [a-z0-9]*backups? [a-z0-9]*dump k8up kanister",
             _COPIES,
         ),
         ("haproxy keepalived", ("T1095",)),
@@ -82,6 +88,12 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
 def runs_anything(name: str) -> bool:
     """Return whether an image or a program, by its name, runs what its users give it."""
     return _RUNS_ANYTHING.search(_plain(name)) is not None
+
+
+@lru_cache(maxsize=16_384)
+def reaches_everything(name: str) -> bool:
+    """Return whether an image or a program, by its name, has to do with all services of a cluster."""
+    return _REACHES_EVERYTHING.search(_plain(name)) is not None
 
 
 @lru_cache(maxsize=16_384)
