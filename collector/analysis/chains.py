@@ -3,11 +3,14 @@
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
+from peerwatch.columns import NANOSECONDS
+
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.findings import Finding
 from collector.analysis.incidents import OpenIncident
 from collector.analysis.novelty import MOMENT
 from collector.detect.decision import Sign
+from collector.detect.tools import Level
 from collector.records import BehaviourType, Evidence, WorkloadKey
 
 __all__ = ["Chains", "Step", "Watched"]
@@ -17,6 +20,9 @@ MOST_REPLICAS = 4096
 
 MOST_STEPS = 16
 """Steps remembered per replica: of a chain that is longer, the latest are enough to tell it."""
+
+SIBLINGS = 300 * NANOSECONDS
+"""Nanoseconds within which what one process starts is somebody's who sends it one command after the other: minutes, not hours."""
 
 
 @dataclass(slots=True)
@@ -46,9 +52,17 @@ class Step:
         """Return whether two steps have one cause: the same moment, or one process started the other."""
         return (
             abs(self.finding.first_event - other.finding.first_event) < MOMENT
+            or self._is_sibling(other)
             or _parent(self.watched, other.watched)
             or _parent(other.watched, self.watched)
         )
+
+
+    def _is_sibling(self, other: "Step") -> bool:
+        """Return whether the same process started both, one soon after the other, and neither is everyday."""
+        odd = min(self.sign.level, other.sign.level) >= Level.SUSPICIOUS
+        soon = abs(self.finding.first_event - other.finding.first_event) < SIBLINGS
+        return odd and soon and self.watched.parent_pid == other.watched.parent_pid > 0
 
 
 def _parent(child: Watched, other: Watched) -> bool:

@@ -5,7 +5,6 @@ Told per replica and per workload that would be most of all alerts. So the first
 several is the cluster's own habit from then on. The words count, whatever the program's path: images differ, scripts do not.
 """
 
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,7 @@ from functools import partial
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis.behaviours import Behaviour, words_of
-from collector.detect.argument_context import only_asks
+from collector.detect.argument_context import acts, only_asks
 from collector.detect.shell_commands import command_string, command_words
 from collector.detect.tools import SHELLS, Level, base_name, places, tool
 from collector.records import BehaviourType, WorkloadKey
@@ -26,9 +25,6 @@ MOST = 4096
 NEEDED = {Level.ROUTINE: 3, Level.NEUTRAL: 3, Level.SUSPICIOUS: 3, Level.STRONG: 6}
 """In how many workloads an errand must have been met. Somebody who goes from workload to workload has been told of in two, or
 five, by then; what nothing normal looks like is never an errand."""
-
-_ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
-"""What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
 
 _SECRETS = ("T1003", "T1552")
 """Techniques that read credentials."""
@@ -87,7 +83,7 @@ def only_looks(behaviour: Behaviour) -> bool:
     text = " ".join(behaviour.example)
     looks = bool(names) and all(map(partial(_looks, words=text.replace("(", " ").split()), names))
     secrets = any(each.startswith(_SECRETS) for place in places(text) for each in place.techniques)
-    return looks and not (secrets or _ACTS.search(text))
+    return looks and not (secrets or acts(behaviour.example))
 
 
 def _looks(name: str, words: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from collector.analysis.elsewhere import novelty as novelty_elsewhere, same_imag
 from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.learning import is_accepted, is_learned
-from collector.analysis.meaning import meaning, said
+from collector.analysis.meaning import NO_JOB, meaning, said
 from collector.analysis.novelty import discovered, probability_of_level, probability_of_new, probability_of_odd_words
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.roles import Turn, turn
@@ -82,10 +82,11 @@ def must_wait(question: Question, table: SightingTable) -> bool:
     """Return whether the peers get their time in any case; asked before the first hold only."""
     group = question.group
     replica = group.replicas[int(table.replica[question.row])]
-    starting, newcomer = _phase(question, replica)
+    about = meaning(question, table)
+    starting, newcomer = _phase(question, replica, about)
     if decision.nobody_follows(alone=_is_alone(Replicas.of(group, question.now)), starting=starting, newcomer=newcomer):
         return False
-    level = meaning(question, table).level
+    level = about.level
     arguments = bool(question.behaviour.base)
     if decision.must_wait(level, starting=starting, arguments=arguments):
         return True
@@ -103,13 +104,16 @@ def _debugs(question: Question, about: context.Context) -> bool:
     return DEBUGGING.issuperset(about.techniques)
 
 
-def _phase(question: Question, replica: Replica) -> tuple[bool, bool]:
+def _phase(question: Question, replica: Replica, about: context.Context) -> tuple[bool, bool]:
     """Return whether a replica is starting, and whether it is known for so little that what comes from outside may be a probe.
 
-    A debug container does neither: it serves a person from its first command on, and has neither probes nor hooks.
+    A debug container does neither: it serves a person from its first command on, and has neither probes nor hooks. Nor do these
+    need what no job does.
     """
     group, first = question.group, int(question.group.table.first[question.row])
-    if group.kind is ContainerKind.EPHEMERAL:
+    injected = question.behaviour.flags >> ProcessFlag.INJECTED & 1
+    person = injected and about.level >= context.Level.STRONG and any(each.startswith(NO_JOB) for each in about.techniques)
+    if group.kind is ContainerKind.EPHEMERAL or person:
         return False, False
     return replica.starts(first, question.startup), first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
 
@@ -142,13 +146,13 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     # During a rollout old and new replicas differ rightly: a replica is compared with its own revision as soon as that has two
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
-    starting, newcomer = _phase(question, replica)
+    program = program_in_question(question, table)
+    about = meaning(question, table) if program is None else context_of(behaviour)
+    starting, newcomer = _phase(question, replica, about)
     comparable = same if siblings >= 2 else np.ones_like(same)
     comparison, showing = _compare(question, entry, replicas, table, comparable, starting=starting)
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
     against = comparison if elsewhere is None else elsewhere.comparison
-    program = program_in_question(question, table)
-    about = meaning(question, table) if program is None else context_of(behaviour)
     worded, everywhere = _in_same_words(question, about, comparison, replicas, table, comparable=comparable)
     person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))

@@ -11,7 +11,7 @@ from collector.detect import argument_context, context, software
 from collector.detect.tools import TEMPORARY, base_name, tool
 from collector.records import BehaviourType
 
-__all__ = ["meaning", "said"]
+__all__ = ["NO_JOB", "meaning", "said"]
 
 _ACCEPTED = int(Standing.ACCEPTED)
 
@@ -21,11 +21,11 @@ VARIETY = 16
 """Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
 services and generated ones have up to 11, build runners and task queues more than 20 within an hour."""
 
-_NO_BUILD = (
+NO_JOB = (
     *("T1003", "T1014", "T1046", "T1053", "T1055", "T1136", "T1496", "T1547", "T1552", "T1562", "T1570", "T1571", "T1574"),
     *("T1110", "T1556", "T1611", "T1613"),
 )
-"""Techniques that no build needs: credentials, other hosts, other people's accounts, kernels, miners, the way out."""
+"""Techniques that no build needs, no probe and no hook: credentials, other hosts, other people's accounts, kernels, miners, the way out."""
 
 YOUNG = 900 * SECOND
 """Nanoseconds from a workload's first event until some replicas' counts tell whether a new place outside stays (`excess`)."""
@@ -48,7 +48,7 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
         return about
     if behaviour.flags >> ProcessFlag.INJECTED & 1:
         return about
-    if any(each.startswith(_NO_BUILD) for each in about.techniques) or not _runs_anything(question, table):
+    if any(each.startswith(NO_JOB) for each in about.techniques) or not _runs_anything(question, table):
         return about
     return context.Context()
 
@@ -56,7 +56,9 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
 def _is_expected(question: Question) -> bool:
     """Return whether a replica's own program reaches for its peers (a new leader's), or for a service as it does for all."""
     behaviour, own = question.behaviour, question.group.workload
-    if tool(base_name(behaviour.exe)) is not None or "/" not in behaviour.target.partition(":")[0]:
+    if tool(base_name(behaviour.exe)) is not None or behaviour.target.startswith(("public ", "private ")):
+        return False
+    if context.is_outside(behaviour.target):
         return False
     peers = behaviour.target.startswith(f"{own.namespace}/{own.name}:")
     return peers or any(map(software.reaches_everything, (base_name(behaviour.exe), *question.group.names)))

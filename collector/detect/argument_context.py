@@ -24,7 +24,7 @@ from collector.detect.tools import (
     tool,
 )
 
-__all__ = ["fixed_words", "is_everyday", "known_bad", "of_arguments", "of_person", "only_asks", "only_wraps", "tool_as_used", "traits"]
+__all__ = ["acts", "fixed_words", "is_everyday", "known_bad", "of_arguments", "of_person", "only_asks", "only_wraps", "tool_as_used", "traits"]
 
 _RUNS = "it runs "
 """How the sentence of a trait begins that a tool in a command string is."""
@@ -112,18 +112,36 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
 """What arguments say, whether only those of tools say it, and what it means."""
 _DISCOVERY = frozenset({"T1016", "T1057", "T1082"})
 """Techniques of who only looks."""
-_SHELL = r"(?:/\S*/)?(?:ba|da|a|z|k|c|tc)?sh\b"
-_CONNECTS = r"(?:/\S*/)?(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"
-_REMOTE_SHELL = re.compile(
-    rf"{_SHELL} [^;|]*-\w*i\w*[^;|]*/dev/(?:tcp|udp)/|/dev/(?:tcp|udp)/\S+[^;|]* 0[<>]&1|"
-    rf"\bmk(?:fifo|nod)\b.*\|\s*{_SHELL}.*\|\s*{_CONNECTS}|\bmk(?:fifo|nod)\b.*{_CONNECTS}.*\|\s*{_SHELL}|"
-    rf"\b(?:nc|ncat|netcat)\b[^;|]* (?:-\w*[ec]|--exec|--sh-exec)[ =]?\S*{_SHELL}|\bsocat\b.*\bexec:['\"]?\S*sh\b|"
-    r"\bsocket\b.*(?:\bdup2\b|pty\.spawn)|pty\.spawn.*\bsocket\b|"
-    rf"(?:fsockopen|TCPSocket|IO::Socket|\bSocket\b).*(?:{_SHELL} -i|exec[ ({{]+['\"]{_SHELL})",
-    re.IGNORECASE | re.DOTALL,
+_SHELL = r"(?:/[\w./-]{0,32}/)?(?:ba|da|a|z|k|c|tc)?sh\b"
+_KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], tuple[str, ...], str], ...] = tuple(
+    (tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns), tuple(techniques.split()), why)
+    for patterns, techniques, why in (
+        ((rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"), "T1059.004 T1095", "a shell that another machine is given"),
+        (
+            (r"\bmk(?:fifo|nod)\b", rf"\|\s{{0,8}}{_SHELL}", r"\b(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"),
+            "T1059.004 T1095",
+            "a shell that another machine is given",
+        ),
+        (
+            (r"\b(?:nc|ncat|netcat)\b", rf"\s-\w{{0,8}}[ec]\s+{_SHELL}|--(?:sh-)?exec\b"),
+            "T1059.004 T1095",
+            "a shell that another machine is given",
+        ),
+        ((r"\bsocat\b", rf"\bexec:['\"]?{_SHELL}"), "T1059.004 T1095", "a shell that another machine is given"),
+        ((r"\bsocket\b", r"\bdup2\b|\bpty\.spawn\b"), "T1059.004 T1095", "a shell that another machine is given"),
+        (
+            (r"\b(?:fsockopen|TCPSocket|Socket)\b", rf"\b{_SHELL} -i\b|\bexec[ ({{]{{1,4}}['\"]{_SHELL}"),
+            "T1059.004 T1095",
+            "a shell that another machine is given",
+        ),
+        ((r"echo \[S\]\W{1,4}pwd\W{1,4}echo \[E\]",), "T1505.003", "the words of a web shell's client"),
+        ((r":\(\) ?\{ ?: ?\| ?:",), "T1499", "a program that multiplies without end"),
+        ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",), "T1496.001", "it mines coins"),
+    )
 )
-"""A shell whose input comes from another machine: `bash -i >& /dev/tcp/…`, pipes through `nc`, sockets put in place of files."""
-_MINING = re.compile(r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))+://|--donate-level\b|\brandomx\b.*(?:-o|--url)\b", re.IGNORECASE)
+"""What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass, whoever wrote the text."""
+_SEARCHES = re.compile(r"\bgrep\b[^;|&]{0,64} -\w{0,8}[rR]")
+_CREDENTIALS = re.compile(r"passw|secret|api.?key|credential|private key|aws_", re.IGNORECASE)
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
 _EVERYWHERE = re.compile(
     r"\bfind(?: -[HLP])* /(?!\S)|\bgrep(?= [^|;&]*-\w*[rR]) [^|;&]* /(?!\S)|\bls(?= [^|;&]*-\w*R) [^|;&]*/(?!\S)"
@@ -135,6 +153,8 @@ _REMOVES = re.compile(
 """A whole folder near the root is removed without a question."""
 _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", "3", "10", "12", "18", "28"})
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
+_ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
+"""What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
 _CODES = re.compile(r"\bopenssl (?:enc|base64|aes\S*|des\S*|bf\S*|rc4\S*|camellia\S*|chacha\S*|smime|cms|rsautl|pkeyutl|s_\w+)(?=\s|$)")
 """What openssl is told where it hides data or reaches out: to check, hash, sign and make certificates is what services use it for."""
 _ERLANG = ("-s", "unix:cmd")
@@ -200,6 +220,8 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
         found.append(Context(Level.SUSPICIOUS, ("T1083",), "it searches the whole file system"))
     if _REMOVES.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1485",), "it removes whole folders"))
+    if _SEARCHES.search(told) and _CREDENTIALS.search(told):
+        found.append(Context(Level.STRONG, ("T1552.001",), "it searches files for credentials"))
     if "chmod" in names and _SET_UID.search(text):
         found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
     found += [
@@ -211,12 +233,16 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
 
 
 def _known_bad(told: str) -> list[Context]:
-    found = []
-    if _REMOTE_SHELL.search(told):
-        found.append(Context(Level.KNOWN_BAD, ("T1059.004", "T1095"), "a shell that is given away to another machine"))
-    if _MINING.search(told):
-        found.append(Context(Level.KNOWN_BAD, ("T1496.001",), "it mines coins"))
-    return found
+    return [
+        Context(Level.KNOWN_BAD, techniques, why)
+        for patterns, techniques, why in _KNOWN_BAD
+        if all(pattern.search(told) for pattern in patterns)
+    ]
+
+
+def acts(arguments: Sequence[str]) -> bool:
+    """Return whether a tool that looks is told to do more than that."""
+    return _ACTS.search(" ".join(arguments)) is not None
 
 
 def known_bad(name: str, arguments: tuple[str, ...]) -> list[Context]:

@@ -5,10 +5,11 @@ program (written after the start, in a temporary folder, fed by a socket) is tol
 """
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.detect.argument_context import is_everyday, known_bad, of_person, only_asks, only_wraps, tool_as_used, traits
+from collector.detect.argument_context import acts, is_everyday, known_bad, of_person, only_asks, only_wraps, tool_as_used, traits
 from collector.detect.tools import COMMON, HELPERS, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
 
 __all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
@@ -23,6 +24,13 @@ _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "4556
 
 _SOCKETS_FOR_PIPES = frozenset({"node", "nodejs", "sshd", "sshd-session", "dropbear"})
 """Give what they start a pair of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH's sessions without a terminal)."""
+
+_POOLS = re.compile(
+    r"(?:^|[.-])(?:xmr\w*|monero\w*|minexmr|nanopool|supportxmr|hashvault|nicehash|2miners|f2pool|ethermine|unmineable|minergate|c3pool|"
+    r"herominers|zpool|prohashing|randomx)(?:[.-])",
+    re.IGNORECASE,
+)
+"""Names of mining pools, and of what leads to them."""
 
 _FILES = frozenset({"tar", "gzip", "zip", "unzip", "xz", "bzip2", "zstd", "7z", "7za", "gpg", "uname", "cp", "ln"})
 """Tools that services call for files that they make or take."""
@@ -55,6 +63,8 @@ def of_exec(
     """
     name, by = base_name(program), base_name(parent)
     shell = name in SHELLS
+    if injected and program == "/proc/self/exe":
+        return Context(Level.STRONG, ("T1611",), "what enters the container is started by itself")
     if memory_file:
         return Context(Level.KNOWN_BAD, ("T1620",), "a program without a file")
     if shell and stdio_socket and by not in _SOCKETS_FOR_PIPES:
@@ -75,8 +85,10 @@ def of_exec(
     if known is not None and not injected and name in _FILES and by and by not in SHELLS:
         known = None  # a service's own program packs, signs or unpacks without a shell
     if known is not None:
-        asks = injected and only_asks(name, arguments)
-        found.append(dataclasses.replace(known, inspection=True) if asks else known)
+        if injected:
+            looks = (known.inspection and not acts(arguments)) or only_asks(name, arguments)
+            known = dataclasses.replace(known, inspection=looks)
+        found.append(known)
     if by in SHELLS and is_interpreter(name) and not injected:  # what a person tells it to do is told by its arguments
         found.append(Context(Level.SUSPICIOUS, ("T1059",), "an interpreter started by a shell"))
     if not found:
@@ -159,7 +171,9 @@ def of_connect(
     known = tool(name)
     interpreter = name in SHELLS or (known is not None and known.level >= Level.STRONG)
     found = Context()
-    if where == "loopback" or (where == "dns" and known is None) or (port == "123" and rest.endswith("/udp") and known is None):
+    if _POOLS.search(where):
+        found = Context(Level.KNOWN_BAD, ("T1496.001",), "a mining pool")
+    elif where == "loopback" or (where == "dns" and known is None) or (port == "123" and rest.endswith("/udp") and known is None):
         found = Context(Level.ROUTINE)  # the machine itself, or what time it is
     elif where == "metadata-service":
         found = Context(Level.STRONG, ("T1552.005",), "asks for the instance's credentials")

@@ -131,7 +131,7 @@ _PLACES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     for pattern, technique, why in (
         (r"/etc/(?:g?shadow|sudoers)|/etc/security/", "T1003.008", "touches the password or rights files"),
         (r"/etc/cron|/var/spool/cron|crontab\b|/etc/systemd/system|/etc/init\.d/", "T1053.003", "touches the job tables"),
-        (r"authorized_keys|\bid_(?:rsa|dsa|ecdsa|ed25519)\b|\.ssh/", "T1552.004", "touches SSH keys"),
+        (r"authorized_keys|\bid_(?:rsa|dsa|ecdsa|ed25519)\b|\.ssh\b", "T1552.004", "touches SSH keys"),
         (r"/etc/ld\.so\.preload|\bLD_PRELOAD=", "T1574.006", "makes programs load a foreign library"),
         (r"/etc/pam\.d/|pam_[a-z_]+\.so", "T1556.003", "touches the login modules"),
         (
