@@ -71,6 +71,11 @@ class Behaviour:
     words: tuple[str, ...] = ()
     """The template of the arguments."""
 
+    @property
+    def injected(self) -> bool:
+        """It came from outside of the container: a person, a probe or a hook."""
+        return self.flags >> ProcessFlag.INJECTED & 1 == 1
+
     def of(self, example: tuple[str, ...]) -> "Behaviour":
         """Return the same with the arguments of one event."""
         return Behaviour(self.type, self.key, self.exe, self.parent, self.target, self.flags, example, self.base, self.words)

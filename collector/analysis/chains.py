@@ -22,7 +22,7 @@ MOST_STEPS = 16
 """Steps remembered per replica: of a chain that is longer, the latest are enough to tell it."""
 
 SIBLINGS = 300 * NANOSECONDS
-"""Nanoseconds within which what one process starts is somebody's who sends it one command after the other: minutes, not hours."""
+"""Nanoseconds within which what one process starts may be somebody's who sends it one command after the other."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,6 @@ class Step:
             or _parent(self.watched, other.watched)
             or _parent(other.watched, self.watched)
         )
-
 
     def _is_sibling(self, other: "Step") -> bool:
         """Return whether the same process started both, one soon after the other, and neither is everyday."""

@@ -9,8 +9,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 
-from peerwatch.columns import ProcessFlag
-
 from collector.analysis.behaviours import Behaviour, words_of
 from collector.detect.argument_context import acts, only_asks
 from collector.detect.shell_commands import command_string, command_words
@@ -62,7 +60,7 @@ class Errands:
 
 def errand(behaviour: Behaviour) -> tuple[str, ...] | None:
     """Return the words of what came from outside; None for all else, and for a shell that nobody told anything yet."""
-    if not behaviour.flags >> ProcessFlag.INJECTED & 1:
+    if not behaviour.injected:
         return None
     name = base_name(behaviour.exe)
     if behaviour.target:

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from peerwatch.columns import NANOSECONDS
+
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.deeds import Deed, deed
 from collector.analysis.errands import errand, only_looks
@@ -32,24 +34,22 @@ from collector.records import (
 
 __all__ = ["IncidentBook", "OpenIncident"]
 
-SECOND = 1_000_000_000
-
-QUIET = 60 * SECOND
+QUIET = 60 * NANOSECONDS
 """A replica that gave no new reason for this long has another cause when it does so again."""
 
-SPREAD = 20 * SECOND
+SPREAD = 20 * NANOSECONDS
 """The same odd thing on several replicas within this time has one cause: a load balancer spreads requests, a job's clock
 strikes everywhere. Later it is told anew: somebody goes from replica to replica."""
 
-CAMPAIGN = 60 * SECOND
+CAMPAIGN = 60 * NANOSECONDS
 """The same deed, odd anywhere, on several replicas within this time has one cause: somebody goes from replica to replica, or
 the requests that carry it are spread over all. Longer, and two intruders are taken for one."""
 
-ERRAND = 900 * SECOND
+ERRAND = 900 * NANOSECONDS
 """What comes from outside in the same words is one errand through all replicas, and what one process starts one tree, with
 pauses of up to a cool-down."""
 
-LONGEST = 300 * SECOND
+LONGEST = 300 * NANOSECONDS
 """What is near in time only, and not in one process tree, is one cause for at most this long: else a busy workload's odd
 things would chain into one incident that never ends."""
 
@@ -177,9 +177,9 @@ class IncidentBook:
                 return
             yield incident
 
-    def join(self, finding: Finding, parent_pid: int) -> OpenIncident:
-        """Add a finding to the incident of its cause, opening one where there is none."""
-        incident = self.find(finding, parent_pid)
+    def join(self, finding: Finding, parent_pid: int, cause: OpenIncident | None = None) -> OpenIncident:
+        """Add a finding to the incident of its cause, if that is not known already, opening one where there is none."""
+        incident = self.find(finding, parent_pid) if cause is None else cause
         if incident is None:
             incident = self._start(finding)
         incident.add(finding)
@@ -337,8 +337,8 @@ def _tells(finding: Finding) -> tuple[object, ...]:
 def _raised(findings: list[Finding]) -> Severity:
     """Return the severity of an incident: the worst of its findings, or one more where many together speak for an intruder.
 
-    That is many techniques, or many programs that are hardly ever normal. What is not sure is told louder, but wakes nobody, nor
-    does somebody who looks at many things from outside.
+    That is many techniques, or many programs that are hardly ever normal. What is not sure is told louder, but wakes nobody,
+    nor does somebody who looks at many things from outside.
     """
     stock = {each.behaviour.key for each in findings if each.errand}  # the first replicas were judged before it was known
     rest = [each for each in findings if each.behaviour.key not in stock]

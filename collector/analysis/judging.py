@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from peerwatch.columns import ProcessFlag
+from peerwatch.columns import NANOSECONDS
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
@@ -25,23 +25,26 @@ from collector.detect.shell_commands import command_string, command_words
 from collector.detect.tools import COMMON, base_name, tool
 from collector.records import BehaviourType, IncidentKind, Severity
 
-SECOND = 1_000_000_000
-PACE = {context.Level.ROUTINE: 60 * SECOND, context.Level.NEUTRAL: 60 * SECOND, context.Level.SUSPICIOUS: 20 * SECOND}
+PACE = {
+    context.Level.ROUTINE: 60 * NANOSECONDS,
+    context.Level.NEUTRAL: 60 * NANOSECONDS,
+    context.Level.SUSPICIOUS: 20 * NANOSECONDS,
+}
 """How often at most something counts that happens on a replica, by the level of what is judged by it.
 
 Helpers that repeat each second settle a workload within half a minute as far as executions tell, but a leader's task, a job or
 a rare helper comes once in minutes: whether it is to be expected is told by time. What is hardly ever normal needs no such
 patience. 10 to 20 s and 20 to 60 s give the same result on real software."""
 
-NEWCOMER = 120 * SECOND
+NEWCOMER = 120 * NANOSECONDS
 """So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
 hook that is met for the first time."""
 
-TOGETHER = 60 * SECOND
+TOGETHER = 60 * NANOSECONDS
 """What is said from outside to most replicas within this time was said to all of them: an errand, nobody who picked one."""
 
-WAKES, WAKES_YOUNG = 0.03, 0.3
-"""How much rarer than what is told must be what wakes somebody, where there are fewer than two peers, and in first minutes."""
+WAKES = 0.03
+"""How much rarer than what is told must be what wakes somebody, where there are fewer than two peers."""
 
 DEBUGGING = frozenset(
     {"T1059.004", "T1033", "T1082", "T1057", "T1016", "T1049", "T1018", "T1083", "T1005", "T1095", "T1105", "T1040", "T1046"}
@@ -111,8 +114,11 @@ def _phase(question: Question, replica: Replica, about: context.Context) -> tupl
     need what no job does.
     """
     group, first = question.group, int(question.group.table.first[question.row])
-    injected = question.behaviour.flags >> ProcessFlag.INJECTED & 1
-    person = injected and about.level >= context.Level.STRONG and any(each.startswith(NO_JOB) for each in about.techniques)
+    person = (
+        question.behaviour.injected
+        and about.level >= context.Level.STRONG
+        and any(each.startswith(NO_JOB) for each in about.techniques)
+    )
     if group.kind is ContainerKind.EPHEMERAL or person:
         return False, False
     return replica.starts(first, question.startup), first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
@@ -154,7 +160,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     elsewhere = same_image(question, table, starting=starting) if comparison.compared < decision.ENOUGH_PEERS else None
     against = comparison if elsewhere is None else elsewhere.comparison
     worded, everywhere = _in_same_words(question, about, comparison, replicas, table, comparable=comparable)
-    person = bool(behaviour.flags >> ProcessFlag.INJECTED & 1) or group.kind is ContainerKind.EPHEMERAL
+    person = behaviour.injected or group.kind is ContainerKind.EPHEMERAL
     novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
     if behaviour.base and not program and about.why:
         novelty = min(novelty, _probability_of_saying(question, about.level, table, newcomer=newcomer))
@@ -200,7 +206,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         action = decision.Action.ACCEPT
     # Enough to be told, not to wake somebody.
     few = case.compared < decision.ENOUGH_PEERS
-    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else WAKES_YOUNG)
+    unsure = (few or case.newcomer) and verdict.probability > limits.alone * (WAKES if few else decision.YOUNG)
     finding = Finding(
         group=group,
         replica=replica,

@@ -1,7 +1,7 @@
 """What a behaviour means in one workload: what its arguments say that the usual ones do not, and where nobody went before."""
 
 import numpy as np
-from peerwatch.columns import ProcessFlag
+from peerwatch.columns import NANOSECONDS
 
 from collector.analysis.behaviours import Behaviour, context_of
 from collector.analysis.learning import is_accepted
@@ -15,8 +15,6 @@ __all__ = ["NO_JOB", "meaning", "said"]
 
 _ACCEPTED = int(Standing.ACCEPTED)
 
-SECOND = 1_000_000_000
-
 VARIETY = 16
 """Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
 services and generated ones have up to 11, build runners and task queues more than 20 within an hour."""
@@ -25,9 +23,9 @@ NO_JOB = (
     *("T1003", "T1014", "T1046", "T1053", "T1055", "T1136", "T1496", "T1547", "T1552", "T1562", "T1570", "T1571", "T1574"),
     *("T1110", "T1556", "T1611", "T1613"),
 )
-"""Techniques that no build needs, no probe and no hook: credentials, other hosts, other people's accounts, kernels, miners, the way out."""
+"""Techniques that no build needs, no probe and no hook: credentials, other hosts, accounts, kernels, miners, the way out."""
 
-YOUNG = 900 * SECOND
+YOUNG = 900 * NANOSECONDS
 """Nanoseconds from a workload's first event until some replicas' counts tell whether a new place outside stays (`excess`)."""
 
 
@@ -44,13 +42,9 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
         return about
     if about.techniques and _business(question) >= set(about.techniques):
         return context.Context(context.Level.ROUTINE)
-    if about.level not in (context.Level.SUSPICIOUS, context.Level.STRONG):
-        return about
-    if behaviour.flags >> ProcessFlag.INJECTED & 1:
-        return about
-    if any(each.startswith(NO_JOB) for each in about.techniques) or not _runs_anything(question, table):
-        return about
-    return context.Context()
+    odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected
+    job = odd and not any(each.startswith(NO_JOB) for each in about.techniques) and _runs_anything(question, table)
+    return context.Context() if job else about
 
 
 def _is_expected(question: Question) -> bool:
@@ -112,7 +106,7 @@ def _context(question: Question, table: SightingTable) -> context.Context:
             target=behaviour.target,
             first_outside=first,
             young=question.now - group.first < YOUNG,
-            injected=bool(behaviour.flags >> ProcessFlag.INJECTED & 1),
+            injected=behaviour.injected,
         )
     if not behaviour.base:
         return context_of(behaviour)
@@ -122,7 +116,7 @@ def _context(question: Question, table: SightingTable) -> context.Context:
         parent=behaviour.parent,
         arguments=behaviour.example,
         known=known,
-        injected=bool(behaviour.flags >> ProcessFlag.INJECTED & 1),
+        injected=behaviour.injected,
     )
 
 

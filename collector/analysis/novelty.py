@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from peerwatch.columns import NANOSECONDS
 
 from collector.analysis.questions import Question, Replicas
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
@@ -13,16 +14,14 @@ from collector.records import BehaviourType
 
 __all__ = ["MOMENT", "discovered", "probability_of_level", "probability_of_new"]
 
-SECOND = 1_000_000_000
-
-MOMENT = 2 * SECOND
+MOMENT = 2 * NANOSECONDS
 """Nanoseconds within which what one replica does newly is one chain of commands."""
 
 MOVED = 0.05
 """Probability that a program that reaches a port on one private network meets it on another: pods move from node to node, and
 each node has a network of its own."""
 
-OPPORTUNITY = 10 * SECOND
+OPPORTUNITY = 10 * NANOSECONDS
 """Nanoseconds of a replica's life that count as one observation when it does nothing: who only serves settles, too."""
 
 _ACCEPTED, _PENDING, _MILD = int(Standing.ACCEPTED), int(Standing.PENDING), int(Standing.MILD)
@@ -102,7 +101,7 @@ def probability_of_new(
     others = _Others.of(question, entry, table)
     doer = table.source[others.rows] == entry.source
     if entry.base:
-        begin, executed = _executions(group, entry.base, table, pace or SECOND)
+        begin, executed = _executions(group, entry.base, table, pace or NANOSECONDS)
         own = others.new(doer, begin=begin, exposure=executed)
         return max(own.probability, others.new(_ALL, begin=group.first).probability)
     past = sum(group.past_observations.values())
@@ -157,7 +156,7 @@ def probability_of_level(question: Question, known: int, table: SightingTable) -
         known: how many such things its accepted arguments say.
         table: all sightings.
     """
-    _, executed = _executions(question.group, question.behaviour.base, table, SECOND)
+    _, executed = _executions(question.group, question.behaviour.base, table, NANOSECONDS)
     return surprise.unseen_mass(executed, known)
 
 
@@ -175,7 +174,7 @@ def probability_of_odd_words(question: Question, level: Level, table: SightingTa
     """
     group = question.group
     rows = group.rows_of(int(BehaviourType.EXEC))
-    executed = int(np.minimum(table.count[rows], (table.last[rows] - table.first[rows]) // pace + 1).sum())
+    executed = _paced(table, rows, pace)
     known = set(table.behaviour[rows[table.standing[rows] == _ACCEPTED]].tolist())
     return surprise.unseen_mass(executed, sum(group.entries[each].level >= level for each in known))
 
@@ -210,6 +209,10 @@ def _executions(group: Group, base: str, table: SightingTable, pace: int) -> tup
     if entry is None:
         return group.first, 0
     rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
-    times = (table.last[rows] - table.first[rows]) // pace + 1
     begin = min([*table.first[rows].tolist(), *([entry.past_first] if entry.past_count else [])], default=group.first)
-    return begin, int(np.minimum(table.count[rows], times).sum()) + entry.past_count
+    return begin, _paced(table, rows, pace) + entry.past_count
+
+
+def _paced(table: SightingTable, rows: npt.NDArray[np.int64], pace: int) -> int:
+    """Return how often something was done, what came faster than the pace left out."""
+    return int(np.minimum(table.count[rows], (table.last[rows] - table.first[rows]) // pace + 1).sum())

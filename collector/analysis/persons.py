@@ -7,8 +7,6 @@ persons, and one workload sees too few of them. Names count, not paths: images d
 
 from collections import Counter, OrderedDict
 
-from peerwatch.columns import ProcessFlag
-
 from collector.analysis.behaviours import Behaviour
 from collector.detect.surprise import rarity
 from collector.detect.tools import base_name
@@ -61,5 +59,5 @@ class Persons:
 
 
 def _name(behaviour: Behaviour) -> str | None:
-    outside = behaviour.flags >> ProcessFlag.INJECTED & 1
+    outside = behaviour.injected
     return base_name(behaviour.exe) if outside and behaviour.type is BehaviourType.EXEC and not behaviour.base else None

@@ -5,6 +5,7 @@ process has ended. So the end is what is shown and what decay goes by; nothing i
 """
 
 import numpy as np
+from peerwatch.columns import NANOSECONDS
 
 from collector.analysis.questions import Replicas
 from collector.analysis.sightings import Entry, Group, SightingTable
@@ -12,7 +13,7 @@ from collector.records import Phase
 
 __all__ = ["END", "phases_of"]
 
-END = 60 * 1_000_000_000
+END = 60 * NANOSECONDS
 """Nanoseconds before a replica's last event that are its end: twice the 30 s that Kubernetes grants by default, in which hooks
 and the shutdown have to be done."""
 

@@ -1,6 +1,5 @@
 """The one sentence of an incident: who did what, who did not, and why it matters. A person acts on it."""
 
-from peerwatch.columns import ProcessFlag
 from peerwatch.subjects import ContainerKind
 from peerwatch.times import format_time
 
@@ -50,7 +49,7 @@ def _deed(finding: Finding) -> str:
         return f"{text} in the debug container {printable(finding.group.container, 64)}"
     if connects:
         return text
-    if behaviour.flags >> ProcessFlag.INJECTED & 1:
+    if behaviour.injected:
         return f"{text}, entered from outside the container (kubectl exec or alike)"
     return f"{text} from {behaviour.parent}" if behaviour.parent else text
 

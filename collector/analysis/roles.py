@@ -7,21 +7,21 @@ where it was done again and again until then. Two at once are no move, whoever t
 
 import enum
 
+from peerwatch.columns import NANOSECONDS
+
 from collector.analysis.questions import Question
 from collector.analysis.sightings import ARGUMENTS, Entry, SightingTable, Standing
 from collector.detect.peers import HABIT
 
 __all__ = ["Turn", "turn"]
 
-SECOND = 1_000_000_000
-
-TOGETHER = 120 * SECOND
+TOGETHER = 120 * NANOSECONDS
 """Nanoseconds within which a replica begins what belongs to one role."""
 
-HANDOVER = 300 * SECOND
+HANDOVER = 300 * NANOSECONDS
 """How long a role may be nobody's: a lease that runs out, a pod that has to start, twice over."""
 
-TENURE = 600 * SECOND
+TENURE = 600 * NANOSECONDS
 """What was done for less long has no pace that its silence could be measured by."""
 
 MISSED = 3.0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from peerwatch.columns import NANOSECONDS
 from peerwatch.subjects import ContainerKind
 
 from collector.analysis import behaviour_keys
@@ -28,7 +29,7 @@ __all__ = ["ARGUMENTS", "MOST_ALERTS", "Entry", "Gone", "Group", "Replica", "Sig
 
 I64 = npt.NDArray[np.int64]
 
-START_SEEN = 120 * 1_000_000_000
+START_SEEN = 120 * NANOSECONDS
 """Nanoseconds from a pod's creation within which its first event belongs to its start: scheduling and pulling an image."""
 
 MOST_COUNTED = 2**53

@@ -6,8 +6,6 @@ in question again, as if it were new, unless it was run with accepted arguments 
 what its first start said.
 """
 
-from peerwatch.columns import ProcessFlag
-
 from collector.analysis.behaviours import context_of
 from collector.analysis.questions import Question
 from collector.analysis.sightings import Entry, SightingTable, Standing
@@ -27,7 +25,7 @@ def program_in_question(question: Question, table: SightingTable) -> Entry | Non
     row = None if program is None else program.rows.get(int(table.replica[question.row]))
     if (
         row is None
-        or behaviour.flags >> ProcessFlag.INJECTED & 1
+        or behaviour.injected
         or context_of(behaviour).level is not Level.STRONG
         or _in_start(question, table, question.row, int(table.first[question.row]))
         or not _in_start(question, table, row, int(table.first[row]))

@@ -3,7 +3,7 @@
 import dataclasses
 import heapq
 
-from peerwatch.columns import NANOSECONDS, ProcessFlag
+from peerwatch.columns import NANOSECONDS
 
 from collector.analysis import judging, learning, spending
 from collector.analysis.behaviours import Behaviour
@@ -132,7 +132,7 @@ class Verdicts:
         What is less than HIGH is told once, save what persons do: they have no habits. What most of the peers do by now was
         told of each of them, and is no deviation any more.
         """
-        person = bool(watched.behaviour.flags >> ProcessFlag.INJECTED & 1)
+        person = watched.behaviour.injected
         if told.severity < (Severity.MEDIUM if person else Severity.HIGH):
             return None
         if person and self.errands.is_usual(watched.behaviour, told.context.level):
@@ -312,25 +312,26 @@ class Verdicts:
         self._counters.unpaid_alerts += 1
         return dataclasses.replace(finding, severity=Severity.INFO, unpaid=True)
 
-    def _tell(self, watched: Watched, finding: Finding) -> None:
-        finding = self._paid(finding, watched.parent_pid)
-        incident = self._book.join(finding, watched.parent_pid)
+    def _tell(self, watched: Watched, finding: Finding, cause: OpenIncident | None = None) -> OpenIncident:
+        if cause is None:
+            finding = self._paid(finding, watched.parent_pid)
+        incident = self._book.join(finding, watched.parent_pid, cause)
         watched.finding, watched.incident = finding, incident
         for evidence in watched.evidence:
             incident.add_evidence(finding.replica.uid, evidence, finding.behaviour.type)
         self._publish_later(incident)
+        return incident
 
     def _tell_chain(self, chain: list[Step]) -> bool:
         """Tell the steps of one cause if they are odd enough together, and return whether they are."""
         if len(chain) < ENOUGH_STEPS:
             return False
-        latest = chain[-1].finding
-        limit = self._limits.after_hold if latest.compared >= decision.ENOUGH_PEERS else self._limits.alone
         probability = decision.joint([each.sign for each in chain])
-        if probability > limit:
+        if probability > self._limits.after_hold:
             return False
         strongest = max(each.sign.level for each in chain)
         severity = Severity.MEDIUM if strongest >= context.Level.STRONG else Severity.LOW
+        told: OpenIncident | None = None
         for step in chain:
             watched, row = step.watched, step.watched.row
             if not self._is_still(step):
@@ -339,7 +340,8 @@ class Verdicts:
             self._stand(row, Standing.FLAGGED)
             if len(watched.evidence) < self.settings.evidence:
                 self._table.heat(row)
-            self._tell(watched, dataclasses.replace(step.finding, severity=severity, score=round(1 - probability, 4)))
+            finding = dataclasses.replace(step.finding, severity=severity, score=round(1 - probability, 4))
+            told = self._tell(watched, finding, told)
         return True
 
     def _is_still(self, step: Step) -> bool:

@@ -24,7 +24,18 @@ from collector.detect.tools import (
     tool,
 )
 
-__all__ = ["acts", "fixed_words", "is_everyday", "known_bad", "of_arguments", "of_person", "only_asks", "only_wraps", "tool_as_used", "traits"]
+__all__ = [
+    "acts",
+    "fixed_words",
+    "is_everyday",
+    "known_bad",
+    "of_arguments",
+    "of_person",
+    "only_asks",
+    "only_wraps",
+    "tool_as_used",
+    "traits",
+]
 
 _RUNS = "it runs "
 """How the sentence of a trait begins that a tool in a command string is."""
@@ -63,11 +74,28 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it looks for credentials",
         ),
         (
-            r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh)/|\.(?:netrc|pgpass|git-credentials)\b|wp-config\.php|/\.env\b|secret-keys?\b",
+            (
+                r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh|docker)/|wp-config\.php|/\.env\b|secret-keys?\b|/etc/kubernetes/\w+\.conf|"
+                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate)\b"
+            ),
             False,
             Level.SUSPICIOUS,
             "T1552.001",
             "it names what holds credentials",
+        ),
+        (
+            r"\b(?:pg_shadow|pg_authid|mysql\.user|authentication_string|userPassword|system\.users)\b",
+            False,
+            Level.STRONG,
+            "T1555",
+            "it reads accounts' passwords",
+        ),
+        (
+            r"\b(?:curl|wget)\b(?=[^;|&]{0,256} (?:(?-i:-T)[ /]|--upload-file|--post-file|(?-i:-F) \w{1,32}=@))",
+            True,
+            Level.SUSPICIOUS,
+            "T1048",
+            "it sends a file",
         ),
         (
             r"checkpoint-action|--to-command|compress-program|proxycommand|core\.(?:fsmonitor|sshcommand|pager)|alias\.\S+=!|%pipe%",
@@ -98,14 +126,26 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it writes where programs and settings are kept",
         ),
         (
-            r"/proc/net/(?:tcp|udp|arp|route|unix|fib_trie|raw)6?\b|/etc/(?:hosts|resolv\.conf)\b",
+            r"/proc/net/(?:tcp|udp|arp|route|unix|fib_trie|raw)6?\b|(?<!>)(?<!> )/etc/(?:hosts|resolv\.conf)\b",
             False,
             Level.SUSPICIOUS,
             "T1016",
             "it looks at the network's settings",
         ),
-        (r"/proc/\d+/(?:exe|cmdline|cwd|root|fd|status|comm)\b", False, Level.SUSPICIOUS, "T1057", "it looks at other processes"),
-        (r"/proc/(?:version|cpuinfo)\b|/etc/(?:\S+-release|issue)\b", False, Level.SUSPICIOUS, "T1082", "it looks at the system"),
+        (
+            r"/proc/\d+/(?:exe|cmdline|cwd|root|fd|status|comm)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1057",
+            "it looks at other processes",
+        ),
+        (
+            r"/proc/(?:version|cpuinfo)\b|/etc/(?:\S+-release|issue)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1082",
+            "it looks at the system",
+        ),
         (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
     )
 )
@@ -116,7 +156,11 @@ _SHELL = r"(?:/[\w./-]{0,32}/)?(?:ba|da|a|z|k|c|tc)?sh\b"
 _KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], tuple[str, ...], str], ...] = tuple(
     (tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns), tuple(techniques.split()), why)
     for patterns, techniques, why in (
-        ((rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"), "T1059.004 T1095", "a shell that another machine is given"),
+        (
+            (rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"),
+            "T1059.004 T1095",
+            "a shell that another machine is given",
+        ),
         (
             (r"\bmk(?:fifo|nod)\b", rf"\|\s{{0,8}}{_SHELL}", r"\b(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"),
             "T1059.004 T1095",
@@ -139,9 +183,7 @@ _KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], tuple[str, ...], str], ...]
         ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",), "T1496.001", "it mines coins"),
     )
 )
-"""What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass, whoever wrote the text."""
-_SEARCHES = re.compile(r"\bgrep\b[^;|&]{0,64} -\w{0,8}[rR]")
-_CREDENTIALS = re.compile(r"passw|secret|api.?key|credential|private key|aws_", re.IGNORECASE)
+"""What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass of any text."""
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
 _EVERYWHERE = re.compile(
     r"\bfind(?: -[HLP])* /(?!\S)|\bgrep(?= [^|;&]*-\w*[rR]) [^|;&]* /(?!\S)|\bls(?= [^|;&]*-\w*R) [^|;&]*/(?!\S)"
@@ -155,8 +197,10 @@ _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", 
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
 _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
-_CODES = re.compile(r"\bopenssl (?:enc|base64|aes\S*|des\S*|bf\S*|rc4\S*|camellia\S*|chacha\S*|smime|cms|rsautl|pkeyutl|s_\w+)(?=\s|$)")
-"""What openssl is told where it hides data or reaches out: to check, hash, sign and make certificates is what services use it for."""
+_CODES = re.compile(
+    r"\bopenssl (?:enc|base64|aes\S*|des\S*|bf\S*|rc4\S*|camellia\S*|chacha\S*|smime|cms|rsautl|pkeyutl|s_\w+)(?=\s|$)"
+)
+"""What openssl is told where it hides data or reaches out: services check, hash, sign and make certificates."""
 _ERLANG = ("-s", "unix:cmd")
 """How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
 _KILLS = re.compile(r"\bkill (?:-s )?-?(?:SIG)?(\w+)")
@@ -220,14 +264,12 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
         found.append(Context(Level.SUSPICIOUS, ("T1083",), "it searches the whole file system"))
     if _REMOVES.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1485",), "it removes whole folders"))
-    if _SEARCHES.search(told) and _CREDENTIALS.search(told):
-        found.append(Context(Level.STRONG, ("T1552.001",), "it searches files for credentials"))
     if "chmod" in names and _SET_UID.search(text):
         found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
     found += [
         Context(level, (technique,), why, technique in _DISCOVERY)
         for pattern, of_tools, level, technique, why in _SAYINGS
-        if (tools or not of_tools) and pattern.search(text)
+        if (tools or not of_tools) and pattern.search(told)
     ]
     return tuple(found)
 

@@ -9,8 +9,29 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.detect.argument_context import acts, is_everyday, known_bad, of_person, only_asks, only_wraps, tool_as_used, traits
-from collector.detect.tools import COMMON, HELPERS, JOBS, SHELLS, TEMPORARY, Context, Level, base_name, is_interpreter, places, tool
+from collector.detect.argument_context import (
+    acts,
+    is_everyday,
+    known_bad,
+    of_person,
+    only_asks,
+    only_wraps,
+    tool_as_used,
+    traits,
+)
+from collector.detect.tools import (
+    COMMON,
+    HELPERS,
+    JOBS,
+    SHELLS,
+    TEMPORARY,
+    Context,
+    Level,
+    base_name,
+    is_interpreter,
+    places,
+    tool,
+)
 
 __all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
 
@@ -23,7 +44,7 @@ _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "4556
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
 
 _SOCKETS_FOR_PIPES = frozenset({"node", "nodejs", "sshd", "sshd-session", "dropbear"})
-"""Give what they start a pair of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH's sessions without a terminal)."""
+"""Give what they start pairs of local sockets where others give pipes: libuv's `uv_spawn`, OpenSSH without a terminal."""
 
 _POOLS = re.compile(
     r"(?:^|[.-])(?:xmr\w*|monero\w*|minexmr|nanopool|supportxmr|hashvault|nicehash|2miners|f2pool|ethermine|unmineable|minergate|c3pool|"
@@ -63,31 +84,18 @@ def of_exec(
     """
     name, by = base_name(program), base_name(parent)
     shell = name in SHELLS
-    if injected and program == "/proc/self/exe":
-        return Context(Level.STRONG, ("T1611",), "what enters the container is started by itself")
     if memory_file:
         return Context(Level.KNOWN_BAD, ("T1620",), "a program without a file")
     if shell and stdio_socket and by not in _SOCKETS_FOR_PIPES:
         return Context(Level.KNOWN_BAD, ("T1059.004",), "a shell whose input is a socket")
     if not upper_layer and (by in JOBS or (not injected and _is_expected(program, parent, arguments))):
         return Context(Level.ROUTINE)
-    found: list[Context] = []
-    if upper_layer:
-        found.append(Context(Level.STRONG, ("T1105",), "a file written after the container's start"))
-    elif program.startswith(TEMPORARY):
-        found.append(Context(Level.STRONG, ("T1036.005",), "a program in a temporary folder"))
+    found = _file(program, upper_layer=upper_layer, injected=injected)
     found += _told(program, arguments, shell=shell, injected=injected)
     if shell and by:
         found += _shell_of(program, by, arguments, injected=injected)
-    known = tool_as_used(name, arguments)
-    if known is not None and not injected and by in HELPERS and (known.inspection or name in COMMON):
-        known = None  # programs for documents are started by scripts that ask what system it is
-    if known is not None and not injected and name in _FILES and by and by not in SHELLS:
-        known = None  # a service's own program packs, signs or unpacks without a shell
+    known = _tool(name, by, arguments, injected=injected)
     if known is not None:
-        if injected:
-            looks = (known.inspection and not acts(arguments)) or only_asks(name, arguments)
-            known = dataclasses.replace(known, inspection=looks)
         found.append(known)
     if by in SHELLS and is_interpreter(name) and not injected:  # what a person tells it to do is told by its arguments
         found.append(Context(Level.SUSPICIOUS, ("T1059",), "an interpreter started by a shell"))
@@ -96,6 +104,32 @@ def of_exec(
     best = max(found, key=lambda each: each.level)
     techniques = tuple(dict.fromkeys(each for context in found for each in context.techniques))
     return Context(best.level, techniques, best.why, all(each.inspection for each in found))
+
+
+def _file(program: str, *, upper_layer: bool, injected: bool) -> list[Context]:
+    """Return what a program's file says."""
+    if upper_layer:
+        return [Context(Level.STRONG, ("T1105",), "a file written after the container's start")]
+    if program.startswith(TEMPORARY):
+        return [Context(Level.STRONG, ("T1036.005",), "a program in a temporary folder")]
+    if injected and program == "/proc/self/exe":
+        return [Context(Level.STRONG, ("T1611",), "what enters the container starts itself")]
+    return []
+
+
+def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> Context | None:
+    """Return what a tool is for, None if it is none or is used as services use it."""
+    known = tool_as_used(name, arguments)
+    if known is None:
+        return None
+    if injected:
+        looks = (known.inspection and not acts(arguments)) or only_asks(name, arguments)
+        return dataclasses.replace(known, inspection=looks)
+    if by in HELPERS and (known.inspection or name in COMMON):
+        return None  # programs for documents are started by scripts that ask what system it is
+    if name in _FILES and by and by not in SHELLS:
+        return None  # a service's own program packs, signs or unpacks without a shell
+    return known
 
 
 def _is_expected(program: str, parent: str, arguments: tuple[str, ...]) -> bool:
@@ -173,7 +207,9 @@ def of_connect(
     found = Context()
     if _POOLS.search(where):
         found = Context(Level.KNOWN_BAD, ("T1496.001",), "a mining pool")
-    elif where == "loopback" or (where == "dns" and known is None) or (port == "123" and rest.endswith("/udp") and known is None):
+    elif (
+        where == "loopback" or (where == "dns" and known is None) or (port == "123" and rest.endswith("/udp") and known is None)
+    ):
         found = Context(Level.ROUTINE)  # the machine itself, or what time it is
     elif where == "metadata-service":
         found = Context(Level.STRONG, ("T1552.005",), "asks for the instance's credentials")
@@ -183,7 +219,7 @@ def of_connect(
         found = Context(Level.STRONG, ("T1059.004",), "a shell that opens a connection")
     elif where == "apiserver" or (port == "6443" and (where == "node" or where.startswith("private "))):
         # Who is elected its leader, or is told to, begins with it by its own program.
-        level = Level.NEUTRAL if known is None and not interpreter else Level.SUSPICIOUS
+        level = Level.SUSPICIOUS
         found = Context(level, ("T1613",), "a first contact with the API server")
     elif is_outside(target):
         # A service's own program meets new addresses of its suppliers all day, if it has any; a tool that was started does so

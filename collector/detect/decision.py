@@ -57,7 +57,7 @@ class Limits:
     """Probability of anything new at all below which a workload counts as settled: nothing but the known bad is said at once
     before. 25 observations without a singleton."""
     alone: float = 0.003
-    """The same where there are fewer than two peers: nobody could have followed, so three times as much history is asked for."""
+    """The same where there are fewer than two peers: nobody could have followed, so three times the history is asked for."""
     alone_odd: float = 0.02
     """The same for what is hardly ever normal inside of a running service, once its first minutes are over."""
     neutral: float = 0.003
@@ -131,6 +131,9 @@ _FACTOR = {Level.ROUTINE: 10.0, Level.NEUTRAL: 1.0, Level.SUSPICIOUS: 0.3, Level
 """How much likelier than in an attack each kind of novelty is in normal life, as odds: a new download tool is seen in benign
 rollouts, too (some three times as rare), a file executed that was written after the start hardly ever."""
 
+
+YOUNG = 0.5
+"""How much rarer something must be to be told of a workload that is known for minutes only and has fewer than two peers."""
 
 DISCOVERIES = 10
 """So many of a workload's own are worth as much as what is known of any system."""
@@ -241,7 +244,7 @@ def _after_hold(case: Case, limits: Limits, probability: float, *, followed: boo
         return Action.RAISE  # more than looking; how varied a workload's own life is says nothing about persons
     limit = limits.after_hold
     if case.compared < ENOUGH_PEERS:
-        limit = limits.alone_odd if case.level >= Level.STRONG and not case.newcomer else limits.alone
+        limit = limits.alone * YOUNG if case.newcomer else limits.alone_odd if case.level >= Level.STRONG else limits.alone
     if case.level < Level.SUSPICIOUS and not case.inside:
         limit = min(limit, limits.neutral)
     looked = case.person and case.level < Level.SUSPICIOUS

@@ -1,8 +1,9 @@
 """What software is there for, by the name of its image or of the program itself: what is odd anywhere else is its business.
 
-A build runner starts compilers, a network plugin changes the firewall, a storage driver mounts. Who deploys a container chooses its
-image, and who intrudes cannot change it, nor the name of a program that came with it. A name says nothing of what nobody's business
-is, and an image that is named for what it does not do is told no less than it does.
+A build runner starts compilers, a network plugin changes the firewall, a storage driver mounts. Who deploys a container chooses
+its image and its names; who intrudes cannot change these, nor the name of a program that came with the image. A name excuses
+only what it is in: of all else its bearer is told like anybody. The words are the names that this software has in public
+registries, and ordinary words are left out.
 """
 
 import re
@@ -17,67 +18,85 @@ def _named(words: str) -> re.Pattern[str]:
 
 
 _RUNS_ANYTHING = _named(
-    "runner inbound-agent jnlp-(?:slave|agent) jenkins-(?:agent|slave) buildkite buildkitd? buildah kaniko bazel drone-runner[a-z-]* drone-agent woodpecker[a-z]* "
-    "teamcity-agent bamboo-agent tekton argoexec dind "
-    "jupyter(?:lab|hub)? ipykernel(?:_launcher)? [a-z0-9]*notebooks? rstudio rsession zeppelin code-server devcontainer gitpod "
-    "airflow dagster rundeck awx ansible"
+    """
+    runner drone-runner[a-z-]* drone-agent woodpecker[a-z]* inbound-agent jnlp-(?:slave|agent) jenkins-(?:agent|slave)
+    buildkite buildkitd? buildah kaniko bazel teamcity-agent bamboo-agent tekton argoexec dind jupyter(?:lab|hub)?
+    ipykernel(?:_launcher)? [a-z0-9]*notebooks? rstudio rsession zeppelin code-server devcontainer gitpod airflow dagster
+    rundeck awx ansible
+    """
 )
 """Runs what its users give it: builds, notebooks, tasks, playbooks."""
 
 _REACHES_EVERYTHING = _named(
-    "ingress[a-z0-9-]* [a-z0-9-]*gateway traefik kong haproxy envoy proxyv2 ztunnel linkerd-proxy prometheus[a-z-]* blackbox[a-z-]* "
-    "kube-proxy calico(?:-node)? cilium(?:-agent|-envoy)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router metallb coredns "
-    "otel[a-z-]* opentelemetry-collector[a-z-]* datadog(?:-agent)? telegraf zabbix-?server uptime-kuma konnectivity-agent"
+    """
+    ingress[a-z0-9-]* [a-z0-9-]*gateway traefik kong haproxy envoy proxyv2 ztunnel linkerd-proxy konnectivity-agent
+    kube-proxy calico(?:-node)? cilium(?:-agent|-envoy)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router metallb
+    coredns prometheus[a-z-]* blackbox[a-z-]* otel[a-z-]* opentelemetry-collector[a-z-]* datadog(?:-agent)? telegraf
+    zabbix-?server uptime-kuma
+    """
 )
-"""Forwards to, measures or routes whatever is deployed: a new place in the cluster is somebody else's deployment."""
-
-_NETWORKS = ("T1562.004", "T1016", "T1547.006", "T1018")
-_MOUNTS = ("T1611", "T1485", "T1552.005", "T1082")
-_INSTANCE = ("T1552.005",)
-_CLUSTER = ("T1613",)
-_REPOSITORIES = ("T1613", "T1609", "T1021.004", "T1105", "T1140", "T1222.002", "T1554")
-_COPIES = ("T1567.002", "T1560.001", "T1105", "T1140", "T1005", "T1083", "T1613")
-_LOOKS = ("T1033", "T1082", "T1057", "T1016", "T1049", "T1018", "T1083", "T1005", "T1105")
+"""Forwards to, routes or measures whatever is deployed: a new place in the cluster is somebody else's deployment."""
 
 _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
-    (_named(words), frozenset(techniques))
-    for words, techniques in (
-        (
-            "kube-proxy calico(?:-node)? cilium(?:-agent)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router ovn[a-z0-9-]* "
-            "openvswitch multus cni aws-node amazon-k8s-cni proxyv2 proxy-init pilot-agent ztunnel metallb kube-vip keepalived nodelocaldns "
-            "k8s-dns-node-cache ip-masq-agent portmap wireguard tailscale",
-            (*_NETWORKS, *_CLUSTER, *_INSTANCE),
+    (_named(words), frozenset(techniques.split()))
+    for techniques, words in (
+        (  # the node's network: firewall, interfaces, kernel modules; instances' addresses
+            "T1562.004 T1016 T1547.006 T1018 T1613 T1552.005",
+            """
+            kube-proxy calico(?:-node)? cilium(?:-agent)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router
+            ovn[a-z0-9-]* openvswitch multus cni aws-node amazon-k8s-cni proxyv2 proxy-init pilot-agent ztunnel metallb
+            kube-vip keepalived nodelocaldns k8s-dns-node-cache ip-masq-agent portmap wireguard tailscale
+            """,
         ),
-        (
-            "[a-z0-9]*csi(?:-[a-z0-9]+)* csi-?driver longhorn(?:-[a-z0-9]+)* rook-ceph ceph openebs portworx [a-z0-9]*disk(?:plugin)? "
-            "local-path-provisioner node-driver-registrar",
-            (*_MOUNTS, *_CLUSTER),
+        (  # storage: mounts, file systems; instances' volumes
+            "T1611 T1485 T1552.005 T1082 T1613",
+            """
+            [a-z0-9]*csi(?:-[a-z0-9]+)* csi-?driver longhorn(?:-[a-z0-9]+)* rook-ceph ceph openebs portworx
+            [a-z0-9]*disk(?:plugin)? local-path-provisioner node-driver-registrar
+            """,
         ),
-        (
-            "cloud-controller-manager [a-z]+-cloud-controller cluster-autoscaler karpenter external-dns external-secrets velero kiam kube2iam "
-            "secrets-store [a-z]*-load-balancer-controller fluent-?bit fluentd datadog(?:-agent)? newrelic[a-z-]* "
-            "otel[a-z-]* opentelemetry-collector[a-z-]* cloudwatch-agent grafana-agent promtail cloud-?sql-proxy cloud-sql-proxy "
-            "node-problem-detector",
-            (*_INSTANCE, "T1613"),
+        (  # works with the cloud by the instance's own identity
+            "T1552.005 T1613",
+            """
+            cloud-controller-manager [a-z]+-cloud-controller cluster-autoscaler karpenter external-dns external-secrets
+            velero kiam kube2iam secrets-store [a-z]*-load-balancer-controller fluent-?bit fluentd datadog(?:-agent)?
+            newrelic[a-z-]* promtail otel[a-z-]* opentelemetry-collector[a-z-]* cloudwatch-agent grafana-agent
+            cloud-?sql-proxy cloud-sql-proxy node-problem-detector
+            """,
         ),
-        (
-            "[a-z0-9-]*controllers? [a-z0-9-]*operators? istiod kyverno gatekeeper keda traefik ingress-nginx kube-state-metrics metrics-server "
-            "coredns cert-manager crossplane kured descheduler rancher",
-            _CLUSTER,
+        (  # works for the cluster
+            "T1613",
+            """
+            [a-z0-9-]*controllers? [a-z0-9-]*operators? istiod kyverno gatekeeper keda traefik ingress-nginx
+            kube-state-metrics metrics-server coredns cert-manager crossplane kured descheduler rancher
+            """,
         ),
-        ("prometheus metrics-server datadog(?:-agent)? otel[a-z-]* opentelemetry-collector[a-z-]* telegraf grafana-agent", ("T1613", "T1609")),
-        ("argocd argo-cd fluxcd helm-controller source-controller helm kubectl kustomize git-sync", _REPOSITORIES),
-        (
-            "spilo patroni velero restic kopia borg[a-z]* duplicity barman wal-g pgbackrest [a-z0-9]*backups? [a-z0-9]*dump k8up kanister",
-            _COPIES,
+        (  # asks kubelets
+            "T1613 T1609",
+            """
+            prometheus metrics-server datadog(?:-agent)? otel[a-z-]* opentelemetry-collector[a-z-]* telegraf grafana-agent
+            """,
         ),
-        ("haproxy keepalived", ("T1095",)),
-        ("certbot acme\\.sh cert-manager step-ca", ("T1140", "T1222.002", "T1554")),
-        (
-            "zabbix-?agent[0-9]* zabbix[a-z0-9-]* telegraf nagios[a-z0-9-]* icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata collectd "
-            "datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco[a-z-]* sysdig[a-z-]* trivy grype kube-bench kubescape "
-            "kube-hunter lynis neuvector [a-z]*-?scanner",
-            (*_LOOKS, "T1053.003"),
+        (  # deploys what repositories say
+            "T1613 T1609 T1021.004 T1105 T1140 T1222.002 T1554",
+            "argocd argo-cd fluxcd helm-controller source-controller helm kubectl kustomize git-sync",
+        ),
+        (  # copies data away, for the better
+            "T1567.002 T1560.001 T1105 T1140 T1005 T1083 T1613",
+            """
+            spilo patroni velero restic kopia borg[a-z]* duplicity barman wal-g pgbackrest [a-z0-9]*backups? [a-z0-9]*dump
+            k8up kanister
+            """,
+        ),
+        ("T1095", "haproxy keepalived"),  # is asked over its socket, by socat
+        ("T1140 T1222.002 T1554", r"certbot acme\.sh cert-manager step-ca"),  # makes keys and certificates
+        (  # looks at everything, as its checks say
+            "T1033 T1082 T1057 T1016 T1049 T1018 T1083 T1005 T1105 T1053.003",
+            """
+            zabbix-?agent[0-9]* zabbix[a-z0-9-]* telegraf nagios[a-z0-9-]* icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata
+            collectd datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco[a-z-]* sysdig[a-z-]* trivy
+            grype kube-bench kubescape kube-hunter lynis neuvector [a-z]*-?scanner
+            """,
         ),
     )
 )

@@ -101,10 +101,11 @@ CLIENTS = frozenset(
 
 HELPERS = frozenset(
     (  # noqa: SIM905 — names
-        "file gs convert magick identify mogrify composite ffmpeg ffprobe sox wkhtmltopdf wkhtmltoimage weasyprint pdftotext pdftoppm "
-        "pdfinfo pdftk qpdf mutool exiftool tesseract libreoffice soffice soffice.bin unoconv pandoc pdflatex xelatex rsvg-convert "
-        "inkscape dot optipng pngquant jpegoptim jpegtran cwebp gifsicle vips vipsthumbnail sendmail msmtp antiword catdoc clamscan "
-        "clamdscan jspawnhelper inet_gethost erl_child_setup fc-list fc-cache ldconfig ldconfig.real"
+        "file gs convert magick identify mogrify composite ffmpeg ffprobe sox wkhtmltopdf wkhtmltoimage weasyprint pdftotext "
+        "pdftoppm pdfinfo pdftk qpdf mutool exiftool tesseract libreoffice soffice soffice.bin unoconv pandoc pdflatex "
+        "xelatex rsvg-convert inkscape dot optipng pngquant jpegoptim jpegtran cwebp gifsicle vips vipsthumbnail sendmail "
+        "msmtp antiword catdoc clamscan clamdscan jspawnhelper inet_gethost erl_child_setup fc-list fc-cache ldconfig "
+        "ldconfig.real"
     ).split()
 )
 """What services start for a document, a picture or a mail that somebody sent, as rarely as somebody does."""

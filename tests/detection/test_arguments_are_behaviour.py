@@ -273,6 +273,6 @@ def test_a_service_that_goes_outside_for_the_first_time_may_have_to_report(port:
     assert told.level is (Level.SUSPICIOUS if young or port != 443 else Level.NEUTRAL)
 
 
-@pytest.mark.parametrize(("port", "level"), [(3333, Level.SUSPICIOUS), (14444, Level.SUSPICIOUS), (443, Level.NEUTRAL)])
+@pytest.mark.parametrize(("port", "level"), [(3333, Level.STRONG), (14444, Level.STRONG), (443, Level.NEUTRAL)])
 def test_where_pools_and_handlers_listen_is_no_usual_supplier(port: int, level: Level) -> None:
     assert of_connect(program="/usr/bin/server", target=f"public 203.0.0.0/16:{port}/tcp").level is level

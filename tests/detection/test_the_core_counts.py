@@ -101,7 +101,7 @@ def test_how_odd_something_is_depends_on_what_the_workload_found_before() -> Non
         ({"supporters": 1, "held": True}, decision.Action.ACCEPT),
         ({"compared": 0}, decision.Action.HOLD),
         ({"compared": 0, "held": True}, decision.Action.RAISE),
-        ({"compared": 0, "held": True, "novelty": 0.01}, decision.Action.ACCEPT),
+        ({"compared": 0, "held": True, "novelty": 0.02}, decision.Action.ACCEPT),
         ({"level": context.Level.KNOWN_BAD, "novelty": 1.0}, decision.Action.RAISE),
         ({"level": context.Level.KNOWN_BAD, "starting": True}, decision.Action.HOLD),
         ({"level": context.Level.KNOWN_BAD, "newcomer": True}, decision.Action.HOLD),

