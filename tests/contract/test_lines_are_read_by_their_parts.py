@@ -23,6 +23,8 @@ DEEDS = [
     b'"connect":{"protocol":"TCP","address":"10.0.0.1","port":80,"result":"OK","count":7,' + LAST + b"}}",
     b'"accept":{"protocol":"TCP","address":"10.0.0.1","port":80,"count":7,' + LAST + b"}}",
     b'"accept":{"protocol":"TCP","address":"10.0.0.1","port":80,"count":7,"peer":{"namespace":"a","workload":{"name":"b"}}}}',
+    b'"connect":{"protocol":"TCP","address":"10.0.0.1","port":80,"peer":{"namespace":"a"},"count":7}}',
+    b'"connect":{"address":"10.0.0.1","count":7,"peer":{"workload":{"name":"b"},"namespace":"a"},' + LAST + b"}}",
 ]
 ODD = [
     b'"listen":{"address":"::1","count":3}}',  # a field that this kind does not have
@@ -47,6 +49,11 @@ ODD = [
     b'"connect":{"address":"10.0.0.1","result":"\xff","count":3}}',
     b'"exec":{"count":3},"exec":{"count":1}}',
     b'"exec":{"count":3},"pod":{"name":"late"}}',
+    b'"exec":null}',
+    b'"exec":[{"count":3}]}',
+    b'"loss":{"count":3}}',
+    b'"exec":{"new":{},"exec":{"count":3}}}',
+    b'"connect":{"address":"10.0.0.1","result":"},"count":3}}',
 ]
 
 
@@ -137,7 +144,7 @@ def test_lines_of_the_usual_form_are_not_parsed_as_a_whole(monkeypatch: pytest.M
     def refuse(_: lines_of_ours.LineTable, line: bytes) -> bool:
         raise AssertionError(line)
 
-    monkeypatch.setattr(lines_of_ours.LineTable, "_add_any", refuse)
+    monkeypatch.setattr(lines_of_ours.LineTable, "add_any", refuse)
     lines = [HEAD.replace(b'{"pid":1}', process) + deed for process in PROCESSES for deed in DEEDS]
 
     assert len(said(lines)) == len(said([json.dumps(json.loads(line)).encode() for line in lines])) == len(lines)
@@ -148,9 +155,12 @@ def test_what_is_remembered_from_table_to_table_is_bounded(monkeypatch: pytest.M
     monkeypatch.setattr(moments, "MOST_SECONDS", 5)
     remembered = lines_of_ours.Remembered()
     table = lines_of_ours.LineTable(remembered)
-    for number in range(997):
-        line = HEAD.replace(b'"n"', b'"node-%d"' % number).replace(b"10:00:00", b"10:%02d:%02d" % divmod(number, 60))
-        assert table.add(line + DEEDS[0])
+    heads = (
+        HEAD.replace(b'"n"', b'"node-%d"' % number).replace(b"10:00:00", b"10:%02d:%02d" % divmod(number, 60))
+        for number in range(997)
+    )
+
+    assert not list(table.add(head + DEEDS[0] for head in heads))
 
     assert len(table) == 997
     assert sum(map(len, remembered.subjects.known)) <= 1_000

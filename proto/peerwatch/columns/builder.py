@@ -88,7 +88,7 @@ class ColumnsBuilder:
         flags: int = 0,
     ) -> int:
         """Return the index of a process image; effective user and group are the others where they are not given."""
-        key = (  # in the order of the fields of Processes
+        image = (  # in the order of the fields of Processes
             pid,
             start_time,
             self.string(exe),
@@ -108,23 +108,19 @@ class ColumnsBuilder:
             self.ancestor_ids(ancestor_ids),
             flags,
         )
-        return self._add_process(key)
-
-    def like(self, process: int, *, ancestor_ids: Sequence[tuple[int, int]] | None = None, **numbers: int) -> int:
-        """Return the index of a process image that is as another save for these columns."""
-        image = list(self._images[process])
-        for name, number in numbers.items():
-            image[_PLACES[name]] = number
-        if ancestor_ids is not None:
-            image[_PLACES["ancestor_ids"]] = self.ancestor_ids(ancestor_ids)
-        return self._add_process(tuple(image))
-
-    def _add_process(self, image: tuple[int, ...]) -> int:
         known = self._processes.get(image)
         if known is None:
             known = self._processes[image] = len(self._images)
             self._images.append(image)
         return known
+
+    def image(self, process: int) -> tuple[int, ...]:
+        """Return the row of a process image."""
+        return self._images[process]
+
+    def images(self) -> Processes:
+        """Return all process images."""
+        return rows_of(Processes, self._images)
 
     def exec(self, time: int, subject: int, process: int, *, count: int = 1, last_time: int = 0) -> None:
         """Add an exec."""
@@ -202,15 +198,17 @@ class ColumnsBuilder:
             each if isinstance(each, EventColumns) else _table(each, dictionaries) for each in (*self._before, self._open)
         )
 
-    def table(self, *, time: I64, kind: I64, subject: I64, process: I64, parts: dict[str, Any]) -> EventColumns:
-        """Return a table of these events, which refer to what was added so far, and none of those that were added."""
+    def table(
+        self, *, time: I64, kind: I64, subject: I64, process: I64, processes: Processes, parts: dict[str, Any]
+    ) -> EventColumns:
+        """Return a table of these events and processes, which refer to what was added so far, and none of those added."""
         return EventColumns(
             time=time.astype(np.int64),
             kind=kind.astype(np.uint8),
             subject=subject.astype(np.uint32),
             process=process.astype(np.uint32),
             **parts,
-            **self._dictionaries(),
+            **self._dictionaries() | {"processes": processes},
         )
 
     def _dictionaries(self) -> dict[str, Any]:
@@ -225,7 +223,7 @@ class ColumnsBuilder:
             ),
             "subjects": list(self._subjects),
             "peers": list(self._peers),
-            "processes": rows_of(Processes, self._images),
+            "processes": self.images(),
         }
 
     def _add(self, time: int, kind: EventKind, subject: int, process: int, row: tuple[Any, ...]) -> None:
@@ -245,9 +243,6 @@ def _table(added: _Events, dictionaries: dict[str, Any]) -> EventColumns:
         **dictionaries,
     )
 
-
-_PLACES = {column.name: place for place, column in enumerate(columns_of(Processes))}
-"""Where numbers stand in an image."""
 
 _Rows = TypeVar("_Rows", bound=Rows)  # Python 3.11 has no type parameter lists
 

@@ -1,14 +1,14 @@
 """One line after the other into a table under construction."""
 
-import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import orjson
 
-from peerwatch.columns import I64, PARTS, ColumnsBuilder, EventColumns, EventKind, Part, columns_of, rows_of
+from peerwatch.columns import I64, PARTS, ColumnsBuilder, EventColumns, EventKind, Part, Processes, columns_of, rows_of
 from peerwatch.jsonlines.fields import WrongError, mapping
 from peerwatch.jsonlines.moments import Moments
 from peerwatch.jsonlines.objects import (
@@ -24,11 +24,10 @@ from peerwatch.jsonlines.objects import (
 from peerwatch.jsonlines.patterns import (
     DEED_ACCIDENTS,
     PROCESS_ACCIDENTS,
-    Accident,
-    deed_accidents,
+    Form,
+    deed_form,
     deed_pattern,
-    pieces_between,
-    process_accidents,
+    process_form,
     process_pattern,
 )
 from peerwatch.times import parse_duration
@@ -45,7 +44,7 @@ MOST_REMEMBERED = 1 << 24
 """Bytes of each sort of part that are remembered from table to table: the subjects of 20,000 containers."""
 
 Object = dict[str, Any]
-Pieces = tuple[bytes, ...]
+Pieces = Hashable
 
 _Key = TypeVar("_Key", bound=Hashable)  # Python 3.11 has no type parameter lists
 _Value = TypeVar("_Value")
@@ -74,7 +73,7 @@ class Remembered:
     def __init__(self) -> None:
         self.moments = Moments()
         self.subjects: _Memory[bytes, Subject] = _Memory()
-        self.forms: _Memory[bytes, list[Accident]] = _Memory()
+        self.forms: _Memory[bytes, Form] = _Memory()
         self.processes: _Memory[Pieces, Object] = _Memory()
         self.deeds: _Memory[Pieces, tuple[EventKind, Object]] = _Memory()
 
@@ -89,6 +88,9 @@ class LineTable:
         self._builder = ColumnsBuilder()
         self._remembered = remembered or Remembered()
         self._moments = self._remembered.moments
+        self._forms = self._remembered.forms.known
+        self.lines = 0
+        """How many were read."""
         self._rows: list[int] = []
         self._said: dict[EventKind, list[tuple[Any, ...]]] = {kind: [] for kind in EventKind}
         """Per kind the rows of its part that differ."""
@@ -96,8 +98,10 @@ class LineTable:
         """Kind, and which one of it."""
         self._subject_of: dict[bytes, int] = {}
         self._process_of: dict[bytes, int] = {}
-        self._process_like: dict[Pieces, int] = {}
-        self._ids_of: dict[bytes, tuple[tuple[int, int], ...]] = {}
+        self._processes: list[int] = []
+        """Of each process which image of the builder's it is of, and its accidents."""
+        self._process_like: dict[Pieces, tuple[int, tuple[int, ...]]] = {}
+        self._ids_of: dict[bytes, int] = {}
         self._deed_of: dict[bytes, tuple[int, ...]] = {}
         self._deed_like: dict[Pieces, int] = {}
 
@@ -105,118 +109,56 @@ class LineTable:
         """Return how many events there are."""
         return len(self._rows) // _WIDTH
 
-    def add(self, line: bytes) -> bool:
-        """Add the event of one line; return false when its kind is unknown."""
+    def add(self, lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """Add the events of lines that look like ours; yield each other line and which one it is, in its place among them.
+
+        A line that looks like ours is cut into time, subject, process and deed without being parsed, and parts seen before are
+        known by their bytes. Nothing is guessed by that: each part must be JSON by itself with the names that belong there, and
+        then the line says what its parts say.
+        """
+        number = 0
+        moment, subject_of, process_of, deed_of = self._moments.plain, self._subject_of, self._process_of, self._deed_of
+        rows = self._rows
+        for number, line in enumerate(lines, 1):
+            if line.startswith(_TIME):
+                begin, end = len(_TIME), b'},"'
+            elif line.startswith(_SPACED):
+                begin, end = len(_SPACED), b'}, "'
+            else:
+                yield number, line
+                continue
+            time_end = line.find(b'"', begin)
+            process = line.find(_PROCESS, time_end)
+            image_end = line.rfind(end)
+            # The last object to end is the process, save where a deed goes on after its peer.
+            while image_end > process and line[image_end + len(end) : image_end + len(end) + 4] not in _KINDS:
+                image_end = line.rfind(end, process, image_end)
+            if not begin < time_end < process < image_end or len(line) > MAX_LINE:
+                yield number, line
+                continue
+            whose, image = line[time_end + 1 : process], line[process + len(_PROCESS) : image_end + 1]
+            said = line[image_end + len(end) - 1 :]
+            try:
+                time = moment(line[begin:time_end], "time")
+                subject = subject_of.get(whose)
+                if subject is None:
+                    subject = self._plain_subject(whose)
+                actor = process_of.get(image)
+                if actor is None:
+                    actor = process_of[image] = self._plain_process(image)
+                rows += (time, subject, actor, *(deed_of.get(said) or self._plain_deed(said)))
+            except (ValueError, LookupError):  # what is wrong with it is said of the line as a whole
+                yield number, line
+        self.lines += number
+
+    def add_any(self, line: bytes) -> bool:
+        """Add the event of one line, whatever it looks like; return false when its kind is unknown.
+
+        Raises:
+            WrongError: it is no event.
+        """
         if len(line) > MAX_LINE:
             raise WrongError(f"longer than {MAX_LINE} bytes")
-        return self._add_plain(line) or self._add_any(line)
-
-    def build(self) -> EventColumns:
-        """Return the table of all events added so far."""
-        time, subject, process, deed, *added = np.array(self._rows, np.int64).reshape(-1, _WIDTH).T
-        kind_of, place_of = np.array(self._deeds, np.int64).reshape(-1, 2).T
-        kind = kind_of[deed]
-        parts: dict[str, Any] = {}
-        for number, (name, of) in PARTS.items():
-            rows = np.flatnonzero(kind == number)
-            part = rows_of(of, self._said[number]).take(place_of[deed[rows]])
-            if len(rows) and number in KINDS.values():
-                part = _with_accidents(part, time[rows], [each[rows] for each in added])
-            parts[name] = part
-        return self._builder.table(time=time, kind=kind, subject=subject, process=process, parts=parts)
-
-    def _add_plain(self, line: bytes) -> bool:
-        """Add the event of a line that looks like one of ours; return false when it does not, whatever else it may be.
-
-        Such a line is cut into time, subject, process and deed without being parsed, and parts seen before are known by their
-        bytes. Nothing is guessed by that: each part must be JSON by itself with the names that belong there, and then the line
-        says what its parts say.
-        """
-        begin = len(_TIME) if line.startswith(_TIME) else len(_SPACED) if line.startswith(_SPACED) else 0
-        time_end = line.find(b'"', begin)
-        process = line.find(_PROCESS, time_end)
-        found = _DEED.search(line, process)
-        if found is None or not 0 < begin < time_end < process:
-            return False
-        whose, image = line[time_end + 1 : process], line[process + len(_PROCESS) : found.start() + 1]
-        try:
-            time = self._moments.plain(line[begin:time_end], "time")
-            subject = self._subject_of.get(whose)
-            if subject is None:
-                subject = self._plain_subject(whose)
-            actor = self._process_of.get(image)
-            if actor is None:
-                actor = self._process_of[image] = self._plain_process(image)
-            said = line[found.end() :]
-            deed = self._deed_of.get(said) or self._plain_deed(said)
-        except (orjson.JSONDecodeError, UnicodeDecodeError, LookupError):
-            return False
-        self._rows += (time, subject, actor, *deed)
-        return True
-
-    def _plain_subject(self, part: bytes) -> int:
-        subject = self._remembered.subjects.known.get(part)
-        if subject is None:
-            holder = orjson.loads(b'{"":0%b"":0}' % part)
-            if not holder.keys() - {""} <= WHOSE:
-                raise LookupError
-            subject = self._remembered.subjects.add(part, len(part), subject_of(holder, self._moments))
-        known = self._subject_of[part] = self._builder.subject(subject)
-        return known
-
-    def _plain_process(self, part: bytes) -> int:
-        accidents = self._accidents(part, process_accidents)
-        own: Object = {}
-        for begin, end, which in accidents:
-            name, said = PROCESS_ACCIDENTS[which], part[begin:end]
-            if which == _IDS:
-                own[name] = self._plain_ids(said)
-            else:
-                own[name] = _number(said) if which in _PIDS else self._moments.plain(said, "startTime")
-        pieces = pieces_between(part, accidents)
-        alike = self._process_like.get(pieces)
-        if alike is not None:
-            return self._builder.like(alike, **own)
-        image = self._remembered.processes.known.get(pieces)
-        if image is None:
-            image = self._remembered.processes.add(pieces, len(part), process_pattern(part, accidents, self._moments))
-        known = self._process_like[pieces] = self._builder.process(**(image | own))
-        return known
-
-    def _plain_ids(self, part: bytes) -> tuple[tuple[int, int], ...]:
-        known = self._ids_of.get(part)
-        if known is None:
-            known = self._ids_of[part] = ancestor_ids(orjson.loads(b"[%b]" % part), self._moments)
-        return known
-
-    def _plain_deed(self, part: bytes) -> tuple[int, ...]:
-        """Return which deed it is, and count, last time and lifetime where they are no part of that."""
-        accidents = self._accidents(part, deed_accidents)
-        own = [0] * len(DEED_ACCIDENTS)
-        for begin, end, which in accidents:
-            said = part[begin:end]
-            if which == _COUNT:
-                own[which] = _number(said) or 1
-            else:
-                own[which] = self._moments.plain(said, "lastTime") if which == _LAST else parse_duration(said.decode())
-        pieces = pieces_between(part, accidents)
-        known = self._deed_like.get(pieces)
-        if known is None:
-            deed = self._remembered.deeds.known.get(pieces)
-            if deed is None:
-                deed = self._remembered.deeds.add(pieces, len(part), deed_pattern(part, accidents, self._moments))
-            known = self._deed_like[pieces] = self._new_deed(*deed)
-        if not accidents:
-            self._deed_of[part] = known, *own
-        return known, *own
-
-    def _accidents(self, part: bytes, find: Callable[[bytes], list[Accident]]) -> list[Accident]:
-        """Return where a part has its accidents, which is where they are in all that differ in digits alone."""
-        form = part.translate(_ONE_DIGIT)
-        known = self._remembered.forms.known.get(form)
-        return known if known is not None else self._remembered.forms.add(form, len(form), find(part))
-
-    def _add_any(self, line: bytes) -> bool:
         try:
             event = orjson.loads(line)
         except orjson.JSONDecodeError as error:
@@ -241,6 +183,101 @@ class LineTable:
             raise WrongError(f"an event needs a kind: {', '.join(KINDS)} or loss")
         return True
 
+    def build(self) -> EventColumns:
+        """Return the table of all events added so far."""
+        time, subject, process, deed, *added = np.array(self._rows, np.int64).reshape(-1, _WIDTH).T
+        kind_of, place_of = np.array(self._deeds, np.int64).reshape(-1, 2).T
+        kind = kind_of[deed]
+        parts: dict[str, Any] = {}
+        for number, (name, of) in PARTS.items():
+            rows = np.flatnonzero(kind == number)
+            part = rows_of(of, self._said[number]).take(place_of[deed[rows]])
+            if len(rows) and number in KINDS.values():
+                part = _with_accidents(part, time[rows], [each[rows] for each in added])
+            parts[name] = part
+        return self._builder.table(
+            time=time, kind=kind, subject=subject, process=process, processes=self._all_processes(), parts=parts
+        )
+
+    def _all_processes(self) -> Processes:
+        which, *own = np.array(self._processes, np.int64).reshape(-1, 1 + len(PROCESS_ACCIDENTS)).T
+        processes = self._builder.images().take(which)
+        accidents: dict[str, Any] = {
+            name: column.astype(getattr(processes, name).dtype) for name, column in zip(PROCESS_ACCIDENTS, own, strict=True)
+        }
+        return replace(processes, **accidents)
+
+    def _plain_subject(self, part: bytes) -> int:
+        subject = self._remembered.subjects.known.get(part)
+        if subject is None:
+            holder = orjson.loads(b'{"":0%b"":0}' % part)
+            if not holder.keys() - {""} <= WHOSE:
+                raise LookupError
+            subject = self._remembered.subjects.add(part, len(part), subject_of(holder, self._moments))
+        known = self._subject_of[part] = self._builder.subject(subject)
+        return known
+
+    def _plain_process(self, part: bytes) -> int:
+        form = self._forms.get(part.translate(_ONE_DIGIT)) or self._new_form(part, process_form)
+        pieces = form.pieces(part)
+        alike = self._process_like.get(pieces)
+        if alike is None:
+            image = self._remembered.processes.known.get(pieces)
+            if image is None:
+                image = process_pattern(part, form.accidents, self._moments)
+                self._remembered.processes.add(pieces, len(part), image)
+            alike = self._process_like[pieces] = self._new_image(image)
+        which, own = alike
+        pid, start_time, parent_pid, parent_start_time, ids = form.values(part)
+        return self._new_process(
+            which,
+            _number(pid) if pid else own[0],
+            self._moments.plain(start_time, "startTime") if start_time else own[1],
+            _number(parent_pid) if parent_pid else own[2],
+            self._moments.plain(parent_start_time, "startTime") if parent_start_time else own[3],
+            self._plain_ids(ids) if ids else own[4],
+        )
+
+    def _plain_ids(self, part: bytes) -> int:
+        known = self._ids_of.get(part)
+        if known is None:
+            ids = ancestor_ids(orjson.loads(b"[%b]" % part), self._moments)
+            known = self._ids_of[part] = self._builder.ancestor_ids(ids)
+        return known
+
+    def _new_image(self, image: Object) -> tuple[int, tuple[int, ...]]:
+        """Add what processes have in common; return which it is, and what it says itself in the place of accidents."""
+        which = self._builder.process(**image)
+        return which, _own(self._builder.image(which))
+
+    def _new_process(self, *row: int) -> int:
+        self._processes += row
+        return len(self._processes) // len(row) - 1
+
+    def _plain_deed(self, part: bytes) -> tuple[int, ...]:
+        """Return which deed it is, and count, last time and lifetime where they are no part of that."""
+        form = self._forms.get(part.translate(_ONE_DIGIT)) or self._new_form(part, deed_form)
+        pieces = form.pieces(part)
+        known = self._deed_like.get(pieces)
+        if known is None:
+            deed = self._remembered.deeds.known.get(pieces)
+            if deed is None:
+                deed = self._remembered.deeds.add(pieces, len(part), deed_pattern(part, form.accidents, self._moments))
+            known = self._deed_like[pieces] = self._new_deed(*deed)
+        if not form.accidents:
+            said = self._deed_of[part] = known, 0, 0, 0
+            return said
+        count, last_time, lifetime = form.values(part)
+        return (
+            known,
+            (_number(count) or 1) if count else 0,
+            self._moments.plain(last_time, "lastTime") if last_time else 0,
+            parse_duration(lifetime.decode()) if lifetime else 0,
+        )
+
+    def _new_form(self, part: bytes, find: Callable[[bytes], Form]) -> Form:
+        return self._remembered.forms.add(part.translate(_ONE_DIGIT), len(part), find(part))
+
     def _subject(self, event: Object) -> int:
         holder = {name: event[name] for name in WHOSE if event.get(name) is not None}
         key = orjson.dumps(holder, option=orjson.OPT_SORT_KEYS)
@@ -254,7 +291,8 @@ class LineTable:
         key = orjson.dumps(process)
         known = self._process_of.get(key)
         if known is None:
-            known = self._process_of[key] = self._builder.process(**process_of(process, self._moments))
+            which, own = self._new_image(process_of(process, self._moments))
+            known = self._process_of[key] = self._new_process(which, *own)
         return known
 
     def _new_deed(self, kind: EventKind, values: Object) -> int:
@@ -286,16 +324,16 @@ def _number(said: bytes) -> int:
     return int(said)
 
 
+_own = itemgetter(*([column.name for column in columns_of(Processes)].index(name) for name in PROCESS_ACCIDENTS))
+"""Takes from a row what would be its accidents."""
+
+_KINDS = {name[:4].encode() for name in KINDS}
+"""How the deeds begin, enough of it to tell them from what else may follow an object."""
+
 _ZERO = ord("0")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
-
-_PIDS = PROCESS_ACCIDENTS.index("pid"), PROCESS_ACCIDENTS.index("parent_pid")
-_IDS = PROCESS_ACCIDENTS.index("ancestor_ids")
-_COUNT, _LAST = DEED_ACCIDENTS.index("count"), DEED_ACCIDENTS.index("last_time")
 
 _WIDTH = 4 + len(DEED_ACCIDENTS)
 """Numbers in a row of `LineTable`."""
 
 _TIME, _SPACED, _PROCESS = b'{"time":"', b'{"time": "', b'"process":'
-_DEED = re.compile(rb'\}, ?(?="(?:%b)": ?\{)' % b"|".join(name.encode() for name in KINDS))
-"""Where the process ends and the deed begins."""

@@ -20,7 +20,7 @@ class Moments:
     def __init__(self) -> None:
         self.seconds: dict[str, int] = {}
         self.instants: dict[bytes, int] = {}
-        """The same, before they are text."""
+        """The same with the point or the Z that follows, before they are text."""
 
     def field(self, holder: Object, name: str) -> int:
         """Return a field's time as nanoseconds since 1970, 0 where there is none."""
@@ -38,9 +38,12 @@ class Moments:
             LookupError: it does.
             UnicodeDecodeError: it is no time, and not ASCII.
         """
-        known, digits = self.instants.get(moment[:19]), moment[20:-1]
-        if known is not None and moment[19:20] == b"." and moment[-1:] == b"Z" and len(digits) <= 9 and digits.isdigit():
-            return known + int(digits) * _SCALE[len(digits)]
+        known, digits = self.instants.get(moment[:20]), moment[20:-1]
+        if known is not None:
+            if moment[-1:] == b"Z" and len(digits) <= 9 and digits.isdigit():
+                return known + int(digits) * _SCALE[len(digits)]
+            if len(moment) == 20:
+                return known
         text = moment.decode("ascii")
         if "\\" in text:
             raise LookupError
@@ -72,7 +75,8 @@ class Moments:
         if len(self.seconds) > MOST_SECONDS:
             self.seconds.clear()
             self.instants.clear()
-        self.seconds[text] = self.instants[text.encode()] = time
+        second = text.encode()
+        self.seconds[text] = self.instants[second + b"."] = self.instants[second + b"Z"] = time
 
 
 _SCALE = tuple(int(10 ** (9 - digits)) for digits in range(10))

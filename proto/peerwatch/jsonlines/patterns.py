@@ -7,6 +7,8 @@ else about JSON, the same pieces say the same ever after, whatever stands betwee
 """
 
 import re
+from collections.abc import Callable, Hashable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,10 +21,10 @@ __all__ = [
     "DEED_ACCIDENTS",
     "PROCESS_ACCIDENTS",
     "Accident",
-    "deed_accidents",
+    "Form",
+    "deed_form",
     "deed_pattern",
-    "pieces_between",
-    "process_accidents",
+    "process_form",
     "process_pattern",
 ]
 
@@ -83,7 +85,34 @@ _DEED = tuple(
 )
 
 
-def process_accidents(part: bytes) -> list[Accident]:
+class Form(NamedTuple):
+    """Where a part has its accidents, which is where they are in all parts that differ from it in digits alone."""
+
+    accidents: list[Accident]
+    pieces: Callable[[bytes], Hashable]
+    """Takes what is left of a part; what stood between two pieces is named by the end of the first."""
+    values: Callable[[bytes], tuple[bytes, ...]]
+    """Takes the accidents of a part in the order of their numbers; nothing for those that it does not have."""
+
+
+def process_form(part: bytes) -> Form:
+    """Return where processes of this form have their accidents."""
+    return _form(_process_accidents(part), len(_PROCESS_MARKS))
+
+
+def deed_form(part: bytes) -> Form:
+    """Return where deeds of this form have their accidents."""
+    return _form(_deed_accidents(part), len(_DEED_MARKS))
+
+
+def _form(accidents: list[Accident], marks: int) -> Form:
+    values = [slice(0, 0)] * marks
+    for begin, end, number in accidents:
+        values[number] = slice(begin, end)
+    return Form(accidents, itemgetter(*_between(accidents)), itemgetter(*values))
+
+
+def _process_accidents(part: bytes) -> list[Accident]:
     """Return where a process has its id, its start, both of its parent, and its ancestors' ids; none where it looks unusual."""
     head = _PROCESS.match(part)
     if head is None:
@@ -106,7 +135,7 @@ def process_accidents(part: bytes) -> list[Accident]:
     return found
 
 
-def deed_accidents(part: bytes) -> list[Accident]:
+def _deed_accidents(part: bytes) -> list[Accident]:
     """Return where a deed says how often it was done, until when, and how long it took."""
     found = []
     for number, (name, pattern) in enumerate(_DEED):
@@ -118,14 +147,10 @@ def deed_accidents(part: bytes) -> list[Accident]:
     return found
 
 
-def pieces_between(part: bytes, accidents: list[Accident]) -> tuple[bytes, ...]:
-    """Return what is left of a part; what stood between two pieces is named by the end of the first."""
-    pieces, done = [], 0
-    for begin, end, _ in accidents:
-        pieces.append(part[done:begin])
-        done = end
-    pieces.append(part[done:])
-    return tuple(pieces)
+def _between(accidents: list[Accident]) -> list[slice]:
+    """Return where the pieces between accidents are."""
+    begins = [0, *(end for _, end, _ in accidents)]
+    return [*map(slice, begins, [begin for begin, _, _ in accidents]), slice(begins[-1], None)]
 
 
 def process_pattern(part: bytes, accidents: list[Accident], moments: Moments) -> Object:
@@ -150,12 +175,14 @@ def deed_pattern(part: bytes, accidents: list[Accident], moments: Moments) -> tu
         raise LookupError
     ((name, deed),) = holder.items()
     kind = KINDS[name]
+    if not isinstance(deed, dict):
+        raise LookupError  # noqa: TRY004 — nobody called this with a wrong type: the line is none of ours
     return kind, _checked(deed_of(kind, deed, moments), accidents, _DEED_MARKS)
 
 
 def _marked(part: bytes, accidents: list[Accident], marks: tuple[_Mark, ...]) -> bytes:
     """Return a part with marks in the place of its accidents."""
-    pieces = pieces_between(part, accidents)
+    pieces = [part[each] for each in _between(accidents)]
     text = [pieces[0]]
     for (_, _, number), piece in zip(accidents, pieces[1:], strict=True):
         text += (marks[number].text, piece)

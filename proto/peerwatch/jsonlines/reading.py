@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import IO
 
 from peerwatch.columns import EventColumns
@@ -41,25 +42,29 @@ class Reader:
             BadLineError: a line is no event, and bad lines are not to be skipped.
         """
         remembered = Remembered()
-        table = LineTable(remembered)
-        for line in lines:
-            self.lines += 1
-            if self.lines == 1:
-                line = line.removeprefix(BYTE_ORDER_MARK)  # noqa: PLW2901 — some editors and shells begin files with it
-            if not line or line.isspace():
-                continue
-            try:
-                if not table.add(line):
-                    self.unknown += 1
-            except WrongError as wrong:
-                if not self.skip_bad_lines:
-                    raise BadLineError(self.lines, str(wrong)) from None
-                self.bad += 1
-            if len(table) >= ROWS_PER_TABLE:
+        left = _without_mark(iter(lines))
+        while True:
+            table = LineTable(remembered)
+            for number, line in table.add(islice(left, ROWS_PER_TABLE)):
+                if not line.strip():
+                    continue
+                try:
+                    self.unknown += not table.add_any(line)
+                except WrongError as wrong:
+                    if not self.skip_bad_lines:
+                        raise BadLineError(self.lines + number, str(wrong)) from None
+                    self.bad += 1
+            if len(table):
                 yield table.build()
-                table = LineTable(remembered)
-        if len(table):
-            yield table.build()
+            if not table.lines:
+                return
+            self.lines += table.lines
+
+
+def _without_mark(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Return the same lines without the mark that some editors and shells begin files with."""
+    first = next(lines, b"")
+    return chain([first.removeprefix(BYTE_ORDER_MARK)], lines)
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes]:
