@@ -6,6 +6,7 @@ nanoseconds since 1970 (event time), 0 where there is none.
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "Action",
@@ -90,9 +91,8 @@ class IncidentKind(enum.IntEnum):
     KNOWN_BAD = 5
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class WorkloadKey:
-    """What a person deploys, in which cluster and namespace."""
+class WorkloadKey(NamedTuple):
+    """What a person deploys, in which cluster and namespace. A tuple, because it is a key in many places, hashed in C."""
 
     cluster: str
     namespace: str

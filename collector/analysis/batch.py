@@ -144,7 +144,7 @@ class Batch:
         if pair in self._looking or not self._groups.table.hot[self._sighting[pair]]:
             return
         places = self._order[self._starts[pair] : self._starts[pair + 1]]
-        next_one = int(np.searchsorted(places, begin))
+        next_one = int(places.searchsorted(begin))
         if next_one < len(places):
             self._looking.add(pair)
             heapq.heappush(self._steps, (int(places[next_one]), pair))

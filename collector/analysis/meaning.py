@@ -82,6 +82,8 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
         rows = rows[table.slot[rows] != table.slot[question.row]]
     late = table.first[rows] - table.lives.first[table.slot[rows]] >= question.startup
     rows = rows[late & (table.standing[rows] == _ACCEPTED)]
+    if len(rows) < VARIETY:
+        return False  # as nearly always: to tell programs apart would cost most of a judgement
     started = np.unique(np.stack((table.source[rows], table.behaviour[rows].astype(np.int64))), axis=1)
     _, programs = np.unique(started[0], return_counts=True)
     return bool(programs.max(initial=0) >= VARIETY)

@@ -41,9 +41,12 @@ class Comparison:
 
 def running(first: I64, last: I64, count: I64, now: int) -> npt.NDArray[np.bool_]:
     """Return per replica whether it still runs as far as its events tell. Times in nanoseconds."""
+    silence = now - last
+    if not (silence > GONE_AFTER).any():  # the usual case, and less than anybody's patience
+        return np.ones(len(silence), bool)
     gap = (last - first) // np.maximum(count - 1, 1)
     patience = np.where(count < HABIT, UNKNOWN_HABIT, np.maximum(GONE_AFTER, GONE_GAPS * gap))
-    return np.asarray(now - last <= patience)
+    return np.asarray(silence <= patience)
 
 
 def compare(
