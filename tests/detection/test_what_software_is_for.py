@@ -238,8 +238,9 @@ def test_words_say_what_they_are_about(words: str, technique: str) -> None:
     assert technique in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
 
 
-@pytest.mark.parametrize("words", ["curl -fsS -t 5 http://localhost/healthz", "netstat -tlnp", "echo '10.0.0.9 db' >>/etc/hosts"])
-def test_words_that_look_alike_say_nothing_of_it(words: str) -> None:
-    told = exec_of("/usr/bin/dash", "sh", "-c", words).techniques
-
-    assert not {"T1048", "T1016"}.intersection(told) or words.startswith("netstat")
+@pytest.mark.parametrize(
+    ("words", "technique"),
+    [("curl -fsS -t 5 http://localhost/healthz", "T1048"), ("netstat -tlnp", "T1048"), ("echo 10.0.0.9 >>/etc/hosts", "T1016")],
+)
+def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> None:
+    assert technique not in exec_of("/usr/bin/dash", "sh", "-c", words).techniques

@@ -121,7 +121,7 @@ def test_intervals_hold_the_value_and_a_clear_win_excludes_zero() -> None:
         event = (1_000 * S, f"{name}-1", 7)
         labels.append(replace(ATTACK, id=name, workload=name, pods=(f"{name}-1",), events=frozenset({event})))
         if number % 10:
-            key = replace(CART, name=name)
+            key = CART._replace(name=name)
             alerts.append(Alert(1_001 * S, Severity.LOW, key, frozenset({f"{name}-1"}), frozenset({event})))
     days = {("shop", f"w{number}"): 1.0 for number in range(30)}
     ours, theirs = judge(alerts, labels, days=days), judge(alerts[:3], labels, days=days)
