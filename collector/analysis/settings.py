@@ -11,7 +11,7 @@ __all__ = ["USUAL_BUDGET", "Settings"]
 
 USUAL_BUDGET = 0.1
 """What the limits as they are come to, per replica and day at the pace of real clusters, in generated ones with all kinds of
-normal life (0.13). Quieter clusters stay below it; what exceeds it for long is held by `spending`."""
+normal life (0.04 to 0.29). Quieter clusters stay below it; what exceeds it for long is held by `spending`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ _RUNS_ANYTHING = _named(
 
 _REACHES_EVERYTHING = _named(
     """
-    ingress[a-z0-9-]* [a-z0-9-]*gateway traefik kong haproxy envoy proxyv2 ztunnel linkerd-proxy konnectivity-agent
+    ingress[a-z0-9-]* (?:api|ingress|egress|edge|istio|mesh)-?gateway apisix traefik kong haproxy envoy proxyv2 ztunnel
+    linkerd-proxy konnectivity-agent
     kube-proxy calico(?:-node)? cilium(?:-agent|-envoy)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router metallb
     coredns prometheus[a-z-]* blackbox[a-z-]* otel[a-z-]* opentelemetry-collector[a-z-]* datadog(?:-agent)? telegraf
     zabbix-?server uptime-kuma
@@ -52,7 +53,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
             "T1611 T1485 T1552.005 T1082 T1613",
             """
             [a-z0-9]*csi(?:-[a-z0-9]+)* csi-?driver longhorn(?:-[a-z0-9]+)* rook-ceph ceph openebs portworx
-            [a-z0-9]*disk(?:plugin)? local-path-provisioner node-driver-registrar
+            azuredisk diskplugin local-path-provisioner node-driver-registrar
             """,
         ),
         (  # works with the cloud by the instance's own identity
@@ -94,8 +95,8 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
             "T1033 T1082 T1057 T1016 T1049 T1018 T1083 T1005 T1105 T1053.003",
             """
             zabbix-?agent[0-9]* zabbix[a-z0-9-]* telegraf nagios[a-z0-9-]* icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata
-            collectd datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco[a-z-]* sysdig[a-z-]* trivy
-            grype kube-bench kubescape kube-hunter lynis neuvector [a-z]*-?scanner
+            collectd datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco(?:sidekick|ctl)? sysdig[a-z-]*
+            trivy grype kube-bench kubescape kube-hunter lynis neuvector (?:image|vulnerability|security|cis)-scanner
             """,
         ),
     )
