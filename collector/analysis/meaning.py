@@ -8,7 +8,7 @@ from collector.analysis.learning import is_accepted
 from collector.analysis.questions import Question
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import argument_context, context, software
-from collector.detect.tools import TEMPORARY, base_name, tool
+from collector.detect.tools import SHELLS, TEMPORARY, base_name, tool
 from collector.records import BehaviourType
 
 __all__ = ["NO_JOB", "meaning", "said"]
@@ -36,12 +36,11 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
     """
     behaviour = question.behaviour
     about = _context(question, table)
-    if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
-        return context.Context(context.Level.ROUTINE)
-    if about.level >= context.Level.KNOWN_BAD:
-        return about
-    if about.techniques and _business(question) >= set(about.techniques):
-        return context.Context(context.Level.ROUTINE)
+    if about.level < context.Level.KNOWN_BAD and not _is_brought(behaviour.exe):
+        if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
+            return context.Context(context.Level.ROUTINE)
+        if about.techniques and _business(question) >= set(about.techniques):
+            return context.Context(context.Level.ROUTINE)
     odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected
     job = odd and not any(each.startswith(NO_JOB) for each in about.techniques) and _runs_anything(question, table)
     return context.Context() if job else about
@@ -50,12 +49,16 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
 def _is_expected(question: Question) -> bool:
     """Return whether a replica's own program reaches for its peers (a new leader's), or for a service as it does for all."""
     behaviour, own = question.behaviour, question.group.workload
-    if tool(base_name(behaviour.exe)) is not None or behaviour.target.startswith(("public ", "private ")):
+    name, target = base_name(behaviour.exe), behaviour.target
+    if name in SHELLS or tool(name) is not None or target.startswith("private ") or context.is_outside(target):
         return False
-    if context.is_outside(behaviour.target):
-        return False
-    peers = behaviour.target.startswith(f"{own.namespace}/{own.name}:")
-    return peers or any(map(software.reaches_everything, (base_name(behaviour.exe), *question.group.names)))
+    peers = target.startswith(f"{own.namespace}/{own.name}:")
+    return peers or any(map(software.reaches_everything, (name, *question.group.names)))
+
+
+def _is_brought(program: str) -> bool:
+    """Return whether a program did not come with the image: nothing is its business."""
+    return program.startswith(TEMPORARY) or "(" in program
 
 
 def _business(question: Question) -> frozenset[str]:
@@ -63,7 +66,7 @@ def _business(question: Question) -> frozenset[str]:
     behaviour = question.behaviour
     doer = behaviour.exe if behaviour.type is BehaviourType.CONNECT else behaviour.parent
     name = base_name(doer)
-    own = frozenset[str]() if doer.startswith(TEMPORARY) or tool(name) is not None else software.business(name)
+    own = frozenset[str]() if _is_brought(doer) or tool(name) is not None else software.business(name)
     return own.union(*map(software.business, question.group.names))
 
 

@@ -3,13 +3,19 @@
 import dataclasses
 
 import pytest
-from detection.cluster import Cluster, Replica, alerts, analyse
+from detection.cluster import BEGIN, Cluster, Replica, alerts, analyse
 from peerwatch.columns import Peer, ProcessFlag
 from peerwatch.subjects import Workload
 
+from collector.analysis.behaviours import Behaviour
+from collector.analysis.groups import Groups
+from collector.analysis.meaning import meaning
+from collector.analysis.questions import Question
+from collector.analysis.settings import Settings
 from collector.detect import software
 from collector.detect.context import of_connect, of_exec
 from collector.detect.tools import Context, Level
+from collector.records import BehaviourType
 
 API = Peer("default", Workload("apiserver", "kubernetes"))
 METADATA = Peer("", Workload("metadata-service", "metadata-service"))
@@ -119,6 +125,20 @@ def test_who_joins_its_own_peers_is_no_deviation(cluster: Cluster) -> None:
     cluster.connect(2700.5, pods[1], "/usr/bin/server", ("10.0.7.9", 6379), peer=Peer("shop", Workload("Deployment", "cart")))
 
     assert alerts(analyse(cluster, until=3100)) == []
+
+
+@pytest.mark.parametrize("program", ["/usr/bin/bash", "/usr/bin/curl", "/tmp/<file>", "/usr/bin/scan (upper layer)"])
+def test_what_an_intruder_brings_or_finds_joins_no_peers(cluster: Cluster, program: str) -> None:
+    (pod,) = cluster.pods(1)
+    groups = Groups(Settings())
+    behaviour = Behaviour(BehaviourType.CONNECT, f"{program} -> shop/cart:6379/tcp", program, "", "shop/cart:6379/tcp", 0, ())
+    row, _ = groups.see(pod.subject, behaviour, BEGIN)
+    group = groups.table.group[row]
+    assert group is not None
+
+    told = meaning(Question(group, row, behaviour, BEGIN, held=False, startup=0), groups.table)
+
+    assert told.level >= Level.NEUTRAL
 
 
 def exec_of(
