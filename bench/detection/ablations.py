@@ -8,10 +8,12 @@ a benchmark uses; the rest is set or replaced here. Exit code 0: measured; 2: th
 """
 
 import argparse
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -26,7 +28,7 @@ from detector import Alert, Detector, peerwatch  # noqa: E402 — see above
 from peerwatch.columns import NANOSECONDS, EventColumns  # noqa: E402 — see above
 from scenario import ARMS, SIZES  # noqa: E402 — see above
 
-from collector.analysis import Settings, judging, meaning  # noqa: E402 — see above
+from collector.analysis import Settings, chains, judging, meaning, sightings, volume  # noqa: E402 — see above
 from collector.analysis.roles import Turn  # noqa: E402 — see above
 from collector.detect import decision, support  # noqa: E402 — see above
 
@@ -100,6 +102,17 @@ def without_names(tables: Iterable[EventColumns]) -> list[Alert]:
     )
 
 
+def without_software(tables: Iterable[EventColumns]) -> list[Alert]:
+    """Take away what is known of software by its name."""
+    nobody = SimpleNamespace(
+        business=lambda _: frozenset[str](), reaches_everything=lambda _: False, runs_anything=lambda _: False
+    )
+    with contextlib.ExitStack() as stack:
+        for module in (meaning, sightings, volume):
+            stack.enter_context(mock.patch.object(module, "software", nobody))
+        return peerwatch(tables)
+
+
 def _set(**changes: Any) -> Detector:  # noqa: ANN401 — fields of Settings, which check themselves
     return lambda tables: peerwatch(tables, dataclasses.replace(Settings(), **changes))
 
@@ -118,12 +131,14 @@ ABLATIONS: Mapping[str, Detector] = {
     "history": without_history,
     "arguments": without_arguments,
     "names of destinations": without_names,
+    "names of software": without_software,
     "phase": _set(startup=0.0),
     "support rule": _replaced(support, "needed", lambda _: 1),
     "hold": _set(hold=0.0),
     "at once where nobody follows": _replaced(decision, "nobody_follows", lambda **_: False),
     "users' own programs": _replaced(meaning, "VARIETY", 10**9),
     "roles that move": _replaced(judging, "turn", lambda *_: Turn.GOING),
+    "steps minutes apart": _replaced(chains, "SIBLINGS", 0),
     "joint evidence": _replaced(decision, "joint", lambda _: 1.0),
     "own share of what is odd": _replaced(decision, "DISCOVERIES", 10**9),
     "rare looking": _set(limits=dataclasses.replace(decision.DEFAULT_LIMITS, person=0.0)),

@@ -153,35 +153,26 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
 _DISCOVERY = frozenset({"T1016", "T1057", "T1082"})
 """Techniques of who only looks."""
 _SHELL = r"(?:/[\w./-]{0,32}/)?(?:ba|da|a|z|k|c|tc)?sh\b"
-_KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], tuple[str, ...], str], ...] = tuple(
-    (tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns), tuple(techniques.split()), why)
-    for patterns, techniques, why in (
+_KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], Context], ...] = tuple(
+    (tuple(re.compile(each, re.IGNORECASE) for each in patterns), Context(Level.KNOWN_BAD, tuple(techniques.split()), why))
+    for techniques, why, rows in (
         (
-            (rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"),
             "T1059.004 T1095",
             "a shell that another machine is given",
+            (
+                (rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"),
+                (r"\bmk(?:fifo|nod)\b", rf"\|\s{{0,8}}{_SHELL}", r"\b(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"),
+                (r"\b(?:nc|ncat|netcat)\b", rf"\s-\w{{0,8}}[ec]\s+{_SHELL}|--(?:sh-)?exec\b"),
+                (r"\bsocat\b", rf"\bexec:['\"]?{_SHELL}"),
+                (r"\bsocket\b", r"\bdup2\b|\bpty\.spawn\b"),
+                (r"\b(?:fsockopen|TCPSocket|Socket)\b", rf"\b{_SHELL} -i\b|\bexec[ ({{]{{1,4}}['\"]{_SHELL}"),
+            ),
         ),
-        (
-            (r"\bmk(?:fifo|nod)\b", rf"\|\s{{0,8}}{_SHELL}", r"\b(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"),
-            "T1059.004 T1095",
-            "a shell that another machine is given",
-        ),
-        (
-            (r"\b(?:nc|ncat|netcat)\b", rf"\s-\w{{0,8}}[ec]\s+{_SHELL}|--(?:sh-)?exec\b"),
-            "T1059.004 T1095",
-            "a shell that another machine is given",
-        ),
-        ((r"\bsocat\b", rf"\bexec:['\"]?{_SHELL}"), "T1059.004 T1095", "a shell that another machine is given"),
-        ((r"\bsocket\b", r"\bdup2\b|\bpty\.spawn\b"), "T1059.004 T1095", "a shell that another machine is given"),
-        (
-            (r"\b(?:fsockopen|TCPSocket|Socket)\b", rf"\b{_SHELL} -i\b|\bexec[ ({{]{{1,4}}['\"]{_SHELL}"),
-            "T1059.004 T1095",
-            "a shell that another machine is given",
-        ),
-        ((r"echo \[S\]\W{1,4}pwd\W{1,4}echo \[E\]",), "T1505.003", "the words of a web shell's client"),
-        ((r":\(\) ?\{ ?: ?\| ?:",), "T1499", "a program that multiplies without end"),
-        ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",), "T1496.001", "it mines coins"),
+        ("T1505.003", "the words of a web shell's client", ((r"echo \[S\]\W{1,4}pwd\W{1,4}echo \[E\]",),)),
+        ("T1499", "a program that multiplies without end", ((r":\(\) ?\{ ?: ?\| ?:",),)),
+        ("T1496.001", "it mines coins", ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",),)),
     )
+    for patterns in rows
 )
 """What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass of any text."""
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
@@ -275,11 +266,7 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
 
 
 def _known_bad(told: str) -> list[Context]:
-    return [
-        Context(Level.KNOWN_BAD, techniques, why)
-        for patterns, techniques, why in _KNOWN_BAD
-        if all(pattern.search(told) for pattern in patterns)
-    ]
+    return [found for patterns, found in _KNOWN_BAD if all(pattern.search(told) for pattern in patterns)]
 
 
 def acts(arguments: Sequence[str]) -> bool:
@@ -309,7 +296,8 @@ def tool_as_used(name: str, arguments: tuple[str, ...]) -> Context | None:
 def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool that can do much is told to do what administrators do with a service.
 
-    That is to ask the service itself over the loopback address, to signal it, or to copy files as `kubectl cp` does.
+    That is to ask the service itself over the loopback address, to signal it, to copy files as `kubectl cp` does, or to ask what
+    is mounted or installed.
     """
     words = [word for word in arguments[1:] if not word.startswith("-")]
     if name in {"curl", "wget"}:

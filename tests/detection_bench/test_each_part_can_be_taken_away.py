@@ -7,6 +7,8 @@ from detector import Alert
 from peerwatch.columns import EventColumns
 from scenario import ARMS, SIZES, generate
 
+from collector.analysis import meaning
+
 
 @pytest.fixture(scope="module", name="tables")
 def _tables() -> list[EventColumns]:
@@ -76,3 +78,19 @@ def test_a_wrong_call_ends_with_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         ablations.main_with(wrong)
     assert ended.value.code == 2
+
+
+def test_without_names_of_software_nothing_is_anybody_s_business(
+    monkeypatch: pytest.MonkeyPatch, tables: list[EventColumns]
+) -> None:
+    seen: list[frozenset[str]] = []
+
+    def look(_: object) -> list[Alert]:
+        seen.append(meaning.software.business("registry.k8s.io/kube-proxy:v1.29.4"))
+        return []
+
+    monkeypatch.setattr(ablations, "peerwatch", look)
+    ablations.ABLATIONS["names of software"](iter(tables))
+
+    assert seen == [frozenset()]
+    assert meaning.software.business("registry.k8s.io/kube-proxy:v1.29.4")
