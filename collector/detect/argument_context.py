@@ -91,7 +91,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it reads accounts' passwords",
         ),
         (
-            r"\b(?:curl|wget)\b(?=[^;|&]{0,256} (?:(?-i:-T)[ /]|--upload-file|--post-file|(?-i:-F) \w{1,32}=@))",
+            r"\b(?:curl|wget)\b(?=[^;|&]{0,96} (?:(?-i:-T)[ /]|--upload-file|--post-file|(?-i:-F) \w{1,32}=@))",
             True,
             Level.SUSPICIOUS,
             "T1048",
@@ -176,10 +176,9 @@ _KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], Context], ...] = tuple(
 )
 """What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass of any text."""
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
-_EVERYWHERE = re.compile(
-    r"\bfind(?: -[HLP])* /(?!\S)|\bgrep(?= [^|;&]*-\w*[rR]) [^|;&]* /(?!\S)|\bls(?= [^|;&]*-\w*R) [^|;&]*/(?!\S)"
-)
-"""A search that begins at the root, or a listing of a whole tree from there."""
+_FROM_ROOT = re.compile(r" /(?!\S)")
+_EVERYWHERE = re.compile(r"\bfind(?: -[HLP]){0,3} /(?!\S)|\bgrep [^|;&]{0,48}-\w{0,8}[rR]|\bls [^|;&]{0,48}-\w{0,8}R")
+"""A search, or a listing of a whole tree; with the root, of everything."""
 _REMOVES = re.compile(
     r"\brm (?:-\w+ )*-\w*(?:[rR]\w*f|f\w*[rR])\w* (?:[^|;&]* )?/(?!tmp|run|dev|var/tmp|var/cache)[^/\s]*(?:/[^/\s]*)?(?=\s|$)"
 )
@@ -251,7 +250,7 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     found += _known_bad(told)
     if script is None and name == "openssl" and tools:
         found.append(tools[name])
-    if _EVERYWHERE.search(told):
+    if _FROM_ROOT.search(told) and _EVERYWHERE.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1083",), "it searches the whole file system"))
     if _REMOVES.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1485",), "it removes whole folders"))
@@ -296,8 +295,8 @@ def tool_as_used(name: str, arguments: tuple[str, ...]) -> Context | None:
 def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool that can do much is told to do what administrators do with a service.
 
-    That is to ask the service itself over the loopback address, to signal it, to copy files as `kubectl cp` does, or to ask what
-    is mounted or installed.
+    That is to ask the service itself over the loopback address, to signal it, to copy files as `kubectl cp` does, or to ask
+    what is mounted or installed.
     """
     words = [word for word in arguments[1:] if not word.startswith("-")]
     if name in {"curl", "wget"}:

@@ -217,7 +217,7 @@ def test_what_probes_and_entrypoints_are_told_is_not_known_bad(words: str) -> No
 
 
 def test_hostile_words_cost_no_time() -> None:
-    for piece in ("mkfifo|sh|nc ", "sh -", "grep -", "socket ", "nc -", "exec(", "/dev/tcp/", "kill -"):
+    for piece in ("mkfifo|sh|nc ", "sh -", "grep -", "ls -", "find / -", "curl -F a", "nc -", "exec(", "/dev/tcp/", "kill -"):
         exec_of("/usr/bin/dash", "sh", "-c", piece * (8192 // len(piece)))  # the suite's limit for a test is the assertion
 
 
