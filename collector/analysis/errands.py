@@ -7,11 +7,10 @@ several is the cluster's own habit from then on. The words count, whatever the p
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 
 from collector.analysis.behaviours import Behaviour, words_of
 from collector.detect.argument_context import acts, only_asks
-from collector.detect.shell_commands import command_string, command_words
+from collector.detect.shell_commands import calls, command_string, command_words
 from collector.detect.tools import SHELLS, Level, base_name, places, tool
 from collector.records import BehaviourType, WorkloadKey
 
@@ -79,14 +78,14 @@ def only_looks(behaviour: Behaviour) -> bool:
     script = command_string(name, behaviour.example[1:])
     names = (name,) if script is None else command_words(script)
     text = " ".join(behaviour.example)
-    looks = bool(names) and all(map(partial(_looks, words=text.replace("(", " ").split()), names))
+    looks = bool(names) and all(_looks(each, (behaviour.example,) if script is None else calls(script, each)) for each in names)
     secrets = any(each.startswith(_SECRETS) for place in places(text) for each in place.techniques)
     return looks and not (secrets or acts(behaviour.example))
 
 
-def _looks(name: str, words: Sequence[str]) -> bool:
-    """Return whether a tool looks, or is told to wherever it stands among the words."""
+def _looks(name: str, told: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether a tool looks, or is told to in each of its calls."""
     known = tool(name)
     if known is None or known.inspection:
         return known is not None
-    return all(only_asks(name, tuple(words[at : at + 12])) for at, word in enumerate(words) if base_name(word) == name)
+    return bool(told) and all(only_asks(name, each) for each in told)

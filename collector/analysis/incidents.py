@@ -343,8 +343,8 @@ def _raised(findings: list[Finding]) -> Severity:
     stock = {each.behaviour.key for each in findings if each.errand}  # the first replicas were judged before it was known
     rest = [each for each in findings if each.behaviour.key not in stock]
     severity = max([each.severity for each in rest] + [min(each.severity, Severity.LOW) for each in findings])
-    telling = [each for each in rest if each.severity > Severity.INFO and not (each.unsure and severity >= Severity.MEDIUM)]
-    telling = [each for each in telling if not only_looks(each.behaviour)]
+    sure = [each for each in rest if each.severity > Severity.INFO and not (each.unsure and severity >= Severity.MEDIUM)]
+    telling = [each for each in sure if not only_looks(each.behaviour)]
     techniques = {each for finding in telling for each in finding.context.techniques}
     strong = {each.behaviour.exe for each in telling if each.context.level >= Level.STRONG}
     many = len(techniques) >= MANY or len(strong) >= MANY

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from collector.detect.shell_commands import command_positions, command_string, command_words, commands
+from collector.detect.shell_commands import calls, command_positions, command_string, command_words, commands
 from collector.detect.tools import (
     CLIENTS,
     COMMON,
@@ -187,13 +187,10 @@ _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", 
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
 _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
-_CODES = re.compile(
-    r"\bopenssl (?:enc|base64|aes\S*|des\S*|bf\S*|rc4\S*|camellia\S*|chacha\S*|smime|cms|rsautl|pkeyutl|s_\w+)(?=\s|$)"
-)
+_CODES = re.compile(r"enc|base64|aes.*|des.*|bf.*|rc4.*|camellia.*|chacha.*|smime|cms|rsautl|pkeyutl|s_\w+")
 """What openssl is told where it hides data or reaches out: services check, hash, sign and make certificates."""
 _ERLANG = ("-s", "unix:cmd")
 """How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
-_KILLS = re.compile(r"\bkill (?:-s )?-?(?:SIG)?(\w+)")
 _QUERIES = {
     name: re.compile(query)
     for names, query in (
@@ -234,7 +231,7 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     script = command_string(name, rest)
     names = (name,) if script is None else command_words(script)
     told = text if script is not None else f"{name} {text}"
-    tools = {word: known for word in names if (known := tool(word)) is not None and not _is_plain(word, told)}
+    tools = {word: known for word in names if (known := tool(word)) is not None and not _is_plain(word, arguments, script)}
     found = [] if name in JOBS else places(text)  # job tables are a scheduler's business
     if script is not None:
         found += [
@@ -278,18 +275,18 @@ def known_bad(name: str, arguments: tuple[str, ...]) -> list[Context]:
     return _known_bad(f"{name} {' '.join(arguments[1:65])[:_MOST_TEXT]}")
 
 
-def _is_plain(word: str, told: str) -> bool:
-    """Return whether a tool in a command string is told what every service tells it."""
-    if word == "kill":
-        signals = _KILLS.findall(told)
-        return bool(signals) and all(each in _SIGNALS for each in signals)
-    return word == "openssl" and not _CODES.search(told)
+def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) -> bool:
+    """Return whether a tool is told what every service tells it, in each of its calls if a command string is given."""
+    if name not in {"kill", "openssl"}:
+        return False
+    told = (arguments,) if script is None else calls(script, name)
+    plain = all(only_asks(name, each) if name == "kill" else not any(map(_CODES.fullmatch, each[1:2])) for each in told)
+    return bool(told) and plain
 
 
 def tool_as_used(name: str, arguments: tuple[str, ...]) -> Context | None:
     """Return what a tool of this base name is for, None if nothing is known of it or it is told what every service tells it."""
-    plain = name == "openssl" and not _CODES.search(f"openssl {' '.join(arguments[1:2])}")
-    return None if plain or (name == "kill" and only_asks(name, arguments)) else tool(name)
+    return None if _is_plain(name, arguments) else tool(name)
 
 
 def only_asks(name: str, arguments: tuple[str, ...]) -> bool:

@@ -218,9 +218,9 @@ def of_connect(
     elif name in SHELLS and where != "dns":
         found = Context(Level.STRONG, ("T1059.004",), "a shell that opens a connection")
     elif where == "apiserver" or (port == "6443" and (where == "node" or where.startswith("private "))):
-        # Who is elected its leader, or is told to, begins with it by its own program.
-        level = Level.SUSPICIOUS
-        found = Context(level, ("T1613",), "a first contact with the API server")
+        found = Context(Level.SUSPICIOUS, ("T1613",), "a first contact with the API server")
+    elif is_outside(target) and port in _POOL_PORTS:
+        found = Context(Level.STRONG, ("T1571",), "a port where mining pools and remote shells are awaited")
     elif is_outside(target):
         # A service's own program meets new addresses of its suppliers all day, if it has any; a tool that was started does so
         # for a reason.
@@ -228,12 +228,10 @@ def of_connect(
             Level.STRONG
             if interpreter
             else Level.SUSPICIOUS
-            if known is not None or (first_outside and (young or port not in _WEB_PORTS)) or injected or port in _POOL_PORTS
+            if known is not None or (first_outside and (young or port not in _WEB_PORTS)) or injected
             else Level.NEUTRAL
         )
         found = Context(level, ("T1071.001",), "a new destination outside of the cluster")
-        if port in _POOL_PORTS:
-            found = Context(Level.STRONG, ("T1571",), "a port where mining pools and remote shells are awaited")
     elif port == "22":
         found = Context(Level.SUSPICIOUS, ("T1021.004",), "a remote shell")
     return found

@@ -6,8 +6,9 @@ No shell: quoting is undone only as far as it takes to find the commands, nothin
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 
-__all__ = ["OPERATORS", "command_positions", "command_string", "command_words", "commands"]
+__all__ = ["OPERATORS", "calls", "command_positions", "command_string", "command_words", "commands"]
 
 MOST_CHARACTERS = 4096
 """Of a command string that are looked at: the length up to which recorders keep arguments."""
@@ -112,6 +113,26 @@ def command_words(text: str, depth: int = 3) -> tuple[str, ...]:
             within = command_string(name, [each for each, _ in words[index + 1 : index + 6]])
             names += command_words(within, depth - 1) if within else ()
     return tuple(dict.fromkeys(names))
+
+
+def calls(text: str, name: str, depth: int = 3) -> tuple[tuple[str, ...], ...]:
+    """Return how a command string calls a program: the words of each call, the program's own first.
+
+    Args:
+        text: the command string.
+        name: the program's base name.
+        depth: how many command strings within are read as well.
+    """
+    words = commands(text)
+    found: list[tuple[str, ...]] = []
+    for index, (word, command) in enumerate(words):
+        called = word.rpartition("/")[2]
+        if command and called == name:
+            found.append((word, *(each for each, _ in takewhile(lambda said: said[0] not in OPERATORS, words[index + 1 :]))))
+        if command and called in _TAKE_COMMANDS and depth:
+            within = command_string(called, [each for each, _ in words[index + 1 : index + 6]])
+            found += calls(within, name, depth - 1) if within else ()
+    return tuple(found)
 
 
 def command_positions(name: str, words: Sequence[str]) -> frozenset[int]:

@@ -19,7 +19,7 @@ def _named(words: str) -> re.Pattern[str]:
 
 _RUNS_ANYTHING = _named(
     """
-    runner drone-runner[a-z-]* drone-agent woodpecker[a-z]* inbound-agent jnlp-(?:slave|agent) jenkins-(?:agent|slave)
+    runner drone-agent woodpecker[a-z]* inbound-agent jnlp-(?:slave|agent) jenkins-(?:agent|slave)
     buildkite buildkitd? buildah kaniko bazel teamcity-agent bamboo-agent tekton argoexec dind jupyter(?:lab|hub)?
     ipykernel(?:_launcher)? [a-z0-9]*notebooks? rstudio rsession zeppelin code-server devcontainer gitpod airflow dagster
     rundeck awx ansible
@@ -62,7 +62,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
             cloud-controller-manager [a-z]+-cloud-controller cluster-autoscaler karpenter external-dns external-secrets
             velero kiam kube2iam secrets-store [a-z]*-load-balancer-controller fluent-?bit fluentd datadog(?:-agent)?
             newrelic[a-z-]* promtail otel[a-z-]* opentelemetry-collector[a-z-]* cloudwatch-agent grafana-agent
-            cloud-?sql-proxy cloud-sql-proxy node-problem-detector
+            cloud-?sql-proxy node-problem-detector
             """,
         ),
         (  # works for the cluster

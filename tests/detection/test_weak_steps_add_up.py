@@ -127,6 +127,7 @@ def test_what_a_service_does_after_a_person_changed_it_is_more_than_low_where_on
     (alert,) = alerts(analyse(cluster, until=1000))
 
     assert alert.severity is Severity.MEDIUM
+    assert "connected from /usr/bin/server to public 203.0.0.0/16:80/tcp and did 2 more unusual things" in alert.reason
     assert {each.key for each in alert.behaviours} >= {
         "/usr/bin/dash (injected)",
         "/usr/bin/server -> public 203.0.0.0/16:80/tcp",

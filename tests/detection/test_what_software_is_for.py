@@ -258,6 +258,16 @@ def test_words_say_what_they_are_about(words: str, technique: str) -> None:
     assert technique in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
 
 
+@pytest.mark.parametrize("words", ["kill 1", "kill -HUP 7; kill 10", "kill -9 7", "kill -HUP 7; bash -c 'kill 1'", "id;kill 1"])
+def test_a_service_that_is_stopped_is_not_reloaded(words: str) -> None:
+    assert "T1489" in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+
+
+@pytest.mark.parametrize("words", ["kill -HUP 1", "kill -s USR1 $(cat /run/x.pid)", "openssl dgst -sha256 /srv/x;kill -USR2 7"])
+def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
+    assert not {"T1489", "T1140"}.intersection(exec_of("/usr/bin/dash", "sh", "-c", words).techniques)
+
+
 @pytest.mark.parametrize(
     ("words", "technique"),
     [("curl -fsS -t 5 http://localhost/healthz", "T1048"), ("netstat -tlnp", "T1048"), ("echo 10.0.0.9 >>/etc/hosts", "T1016")],
