@@ -234,7 +234,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     undecided = (
         action is decision.Action.ACCEPT
         and case.level >= context.Level.STRONG
-        and case.compared >= 2
+        and (case.compared >= 2 or case.arguments)
         and not (verdict.followed or person or case.supporters)
     )
     looked = (

@@ -102,7 +102,7 @@ def test_what_all_replicas_of_a_first_start_begin_later_is_one_note(cluster: Clu
     pods = cluster.pods(4)
     cluster.normal(pods, 0, 1500)
     for number, pod in enumerate(pods):
-        cluster.exec(900.5 + 4 * number, pod, "/usr/bin/convert-video")
+        cluster.exec(900.5 + 2 * number, pod, "/usr/bin/convert-video")
 
     (note,) = analyse(cluster, until=1500)
 

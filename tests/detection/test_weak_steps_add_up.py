@@ -63,7 +63,7 @@ def test_what_a_service_did_itself_is_no_step_of_all_that_it_starts_later(cluste
 def test_what_a_service_starts_within_minutes_is_somebody_s_who_sends_it_commands(cluster: Cluster) -> None:
     pods = varied(cluster)
     for number, tool in enumerate(("base64", "chmod", "killall")):
-        cluster.exec(400.5 + 80 * number, pods[1], f"/usr/bin/{tool}", parent_pid=1)
+        cluster.exec(300.5 + 80 * number, pods[1], f"/usr/bin/{tool}", parent_pid=1)
 
     (alert,) = alerts(analyse(cluster, until=1000))
 
