@@ -76,6 +76,11 @@ class Behaviour:
         """It came from outside of the container: a person, a probe or a hook."""
         return self.flags >> ProcessFlag.INJECTED & 1 == 1
 
+    @property
+    def terminal(self) -> bool:
+        """It had a terminal: where it came from outside, it is a person's."""
+        return self.flags >> ProcessFlag.TTY & 1 == 1
+
     def of(self, example: tuple[str, ...]) -> "Behaviour":
         """Return the same with the arguments of one event."""
         return Behaviour(self.type, self.key, self.exe, self.parent, self.target, self.flags, example, self.base, self.words)

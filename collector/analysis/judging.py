@@ -112,14 +112,13 @@ def _debugs(question: Question, about: context.Context) -> bool:
 def _phase(question: Question, replica: Replica, about: context.Context) -> tuple[bool, bool]:
     """Return whether a replica is starting, and whether it is known for so little that what comes from outside may be a probe.
 
-    A debug container does neither: it serves a person from its first command on, and has neither probes nor hooks. Nor do these
-    need what no job does.
+    A debug container does neither: it serves a person from its first command on, and has neither probes nor hooks. Nor have
+    these a terminal, or need what no job does.
     """
     group, first = question.group, int(question.group.table.first[question.row])
-    person = (
-        question.behaviour.injected
-        and about.level >= context.Level.STRONG
-        and any(each.startswith(NO_JOB) for each in about.techniques)
+    person = question.behaviour.injected and (
+        question.behaviour.terminal
+        or (about.level >= context.Level.STRONG and any(each.startswith(NO_JOB) for each in about.techniques))
     )
     if group.kind is ContainerKind.EPHEMERAL or person:
         return False, False

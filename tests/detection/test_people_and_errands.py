@@ -18,11 +18,11 @@ INJECTED = (ProcessFlag.INJECTED,)
 LOOKS_FOR_KEYS = "grep -ri password /srv"
 
 
-def entered(cluster: Cluster, at: float, pod: Replica, script: str) -> None:
-    shell = cluster.exec(at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", script), flags=INJECTED)
+def entered(cluster: Cluster, at: float, pod: Replica, script: str, flags: Sequence[ProcessFlag] = INJECTED) -> None:
+    shell = cluster.exec(at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", script), flags=flags)
     words = script.split()
     tool = f"/usr/bin/{words[0]}"
-    cluster.exec(at + 0.01, pod, tool, parent="/usr/bin/dash", args=words, flags=INJECTED, parent_pid=shell)
+    cluster.exec(at + 0.01, pod, tool, parent="/usr/bin/dash", args=words, flags=flags, parent_pid=shell)
 
 
 def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:
@@ -260,6 +260,17 @@ def test_in_the_first_minutes_what_one_of_many_is_told_from_outside_is_no_probe(
     (alert,) = alerts(analyse(cluster, until=700))
 
     assert [each.pod for each in alert.replicas] == [pods[2].name]
+
+
+@pytest.mark.parametrize(("flags", "told"), [((*INJECTED, ProcessFlag.TTY), 1), (INJECTED, 0)])
+def test_who_has_a_terminal_is_a_person_from_a_replica_s_first_second_on(
+    cluster: Cluster, flags: Sequence[ProcessFlag], told: int
+) -> None:
+    (pod,) = cluster.pods(1)
+    cluster.normal([pod], 0, 600)
+    entered(cluster, 8.5, pod, "rm -rf /srv/data", flags)
+
+    assert len(alerts(analyse(cluster, until=700))) == told
 
 
 TAKES_STOCK = "cat /etc/issue; find / -xdev -perm -4000 -type f 2>/dev/null; ls -l /etc/group"
