@@ -41,11 +41,19 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
     if not _is_brought(behaviour.exe):
         if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
             return context.Context(context.Level.ROUTINE)
-        if about.techniques and _business(question) >= set(about.techniques):
+        does = _does(behaviour) or about.techniques
+        if does and _business(question) >= set(does):
             return context.Context(context.Level.ROUTINE)
     odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected
     job = odd and not any(each.startswith(NO_JOB) for each in about.techniques) and _runs_anything(question, table)
     return context.Context() if job else about
+
+
+def _does(behaviour: Behaviour) -> tuple[str, ...]:
+    """Return what a tool is for that leaves the cluster: where that is the workload's business, so is where it leads."""
+    outside = behaviour.type is BehaviourType.CONNECT and context.is_outside(behaviour.target)
+    known = tool(base_name(behaviour.exe)) if outside else None
+    return () if known is None else known.techniques
 
 
 def _is_expected(question: Question) -> bool:

