@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
+from collector.detect import sayings
 from collector.detect.shell_commands import calls, command_positions, command_string, command_words, commands
 from collector.detect.tools import (
     CLIENTS,
@@ -58,123 +59,6 @@ _ADDRESS = re.compile(
 """An IPv4 address that is neither private nor of the machine itself."""
 _INSIDE = re.compile(r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*)", re.IGNORECASE)
 _TYPED_URL = re.compile(r"<[a-z][a-z0-9+.-]*:((?:public:)?[^:>]+)")
-_CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
-"""What lies beside a service account's token and is no secret, though the path says so."""
-_SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
-    for pattern, of_tools, level, technique, why in (
-        (
-            (
-                rf"passw|secret(?!{_CLUSTER_FILES})|credential|private.?key|api.?key|\btoken\b|"
-                r"\.(?:pem|key|env|aws|azure|gcloud|kubeconfig)\b|id_rsa|\bAKIA"
-            ),
-            True,
-            Level.SUSPICIOUS,
-            "T1552.001",
-            "it looks for credentials",
-        ),
-        (
-            (
-                r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh|docker)/|wp-config\.php|/\.env\b|secret-keys?\b|/etc/kubernetes/\w+\.conf|"
-                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate)\b"
-            ),
-            False,
-            Level.SUSPICIOUS,
-            "T1552.001",
-            "it names what holds credentials",
-        ),
-        (
-            r"\b(?:pg_shadow|pg_authid|mysql\.user|authentication_string|userPassword|system\.users)\b",
-            False,
-            Level.STRONG,
-            "T1555",
-            "it reads accounts' passwords",
-        ),
-        (
-            r"\b(?:curl|wget)\b(?=[^;|&]{0,96} (?:(?-i:-T)[ /]|--upload-file|--post-file|(?-i:-F) \w{1,32}=@))",
-            True,
-            Level.SUSPICIOUS,
-            "T1048",
-            "it sends a file",
-        ),
-        (
-            r"checkpoint-action|--to-command|compress-program|proxycommand|core\.(?:fsmonitor|sshcommand|pager)|alias\.\S+=!|%pipe%",
-            False,
-            Level.SUSPICIOUS,
-            "T1202",
-            "an option by which it starts other programs",
-        ),
-        (
-            r"/proc/(?:1|self)/(?:cgroup|mountinfo|mounts|status)|/\.dockerenv|/run/\.containerenv",
-            False,
-            Level.SUSPICIOUS,
-            "T1497.001",
-            "it looks where it runs",
-        ),
-        (
-            r"\|\s*(?:/\S*/)?(?:(?:ba|da|a|z|k)?sh|python[\d.]*|perl|ruby|php|node)\b(?!\s+[^-\s;|&])",
-            False,
-            Level.STRONG,
-            "T1059.004",
-            "what comes through a pipe is run",
-        ),
-        (
-            r">>?\s*(?:/usr(?:/local)?)?/(?:s?bin|lib(?:32|64|exec)?|etc)/|>>?\s*/dev/shm/",
-            False,
-            Level.SUSPICIOUS,
-            "T1565.001",
-            "it writes where programs and settings are kept",
-        ),
-        (
-            r"/proc/net/(?:tcp|udp|arp|route|unix|fib_trie|raw)6?\b|(?<!>)(?<!> )/etc/(?:hosts|resolv\.conf)\b",
-            False,
-            Level.SUSPICIOUS,
-            "T1016",
-            "it looks at the network's settings",
-        ),
-        (
-            r"/proc/\d+/(?:exe|cmdline|cwd|root|fd|status|comm)\b",
-            False,
-            Level.SUSPICIOUS,
-            "T1057",
-            "it looks at other processes",
-        ),
-        (
-            r"/proc/(?:version|cpuinfo)\b|/etc/(?:\S+-release|issue)\b",
-            False,
-            Level.SUSPICIOUS,
-            "T1082",
-            "it looks at the system",
-        ),
-        (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
-    )
-)
-"""What arguments say, whether only those of tools say it, and what it means."""
-_DISCOVERY = frozenset({"T1016", "T1057", "T1082"})
-"""Techniques of who only looks."""
-_SHELL = r"(?:/[\w./-]{0,32}/)?(?:ba|da|a|z|k|c|tc)?sh\b"
-_KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], Context], ...] = tuple(
-    (tuple(re.compile(each, re.IGNORECASE) for each in patterns), Context(Level.KNOWN_BAD, tuple(techniques.split()), why))
-    for techniques, why, rows in (
-        (
-            "T1059.004 T1095",
-            "a shell that another machine is given",
-            (
-                (rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"),
-                (r"\bmk(?:fifo|nod)\b", rf"\|\s{{0,8}}{_SHELL}", r"\b(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"),
-                (r"\b(?:nc|ncat|netcat)\b", rf"\s-\w{{0,8}}[ec]\s+{_SHELL}|--(?:sh-)?exec\b"),
-                (r"\bsocat\b", rf"\bexec:['\"]?{_SHELL}"),
-                (r"\bsocket\b", r"\bdup2\b|\bpty\.spawn\b"),
-                (r"\b(?:fsockopen|TCPSocket|Socket)\b", rf"\b{_SHELL} -i\b|\bexec[ ({{]{{1,4}}['\"]{_SHELL}"),
-            ),
-        ),
-        ("T1505.003", "the words of a web shell's client", ((r"echo \[S\]\W{1,4}pwd\W{1,4}echo \[E\]",),)),
-        ("T1499", "a program that multiplies without end", ((r":\(\) ?\{ ?: ?\| ?:",),)),
-        ("T1496.001", "it mines coins", ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",),)),
-    )
-    for patterns in rows
-)
-"""What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass of any text."""
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
 _FROM_ROOT = re.compile(r" /(?!\S)")
 _EVERYWHERE = re.compile(r"\bfind(?: -[HLP]){0,3} /(?!\S)|\bgrep [^|;&]{0,48}-\w{0,8}[rR]|\bls [^|;&]{0,48}-\w{0,8}R")
@@ -239,12 +123,12 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
             for word, known in tools.items()
             if word not in COMMON
         ]
-    elif _INTERPRETER.fullmatch(name) and any(_CODE.fullmatch(word) for word in rest) and _REACHES_OUT.search(text):
+    elif _is_given_code(name, rest) and _REACHES_OUT.search(text):
         found.append(Context(Level.STRONG, ("T1059",), "code that starts programs or opens connections"))
     if _outside(text):
         level = Level.SUSPICIOUS if tools else Level.NEUTRAL
         found.append(Context(level, ("T1105",), "an address outside of the cluster"))
-    found += _known_bad(told)
+    found += sayings.known_bad(told)
     if script is None and name == "openssl" and tools:
         found.append(tools[name])
     if _FROM_ROOT.search(told) and _EVERYWHERE.search(told):
@@ -253,16 +137,13 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
         found.append(Context(Level.SUSPICIOUS, ("T1485",), "it removes whole folders"))
     if "chmod" in names and _SET_UID.search(text):
         found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
-    found += [
-        Context(level, (technique,), why, technique in _DISCOVERY)
-        for pattern, of_tools, level, technique, why in _SAYINGS
-        if (tools or not of_tools) and pattern.search(told)
-    ]
+    found += sayings.said(told, tools=bool(tools))
     return tuple(found)
 
 
-def _known_bad(told: str) -> list[Context]:
-    return [found for patterns, found in _KNOWN_BAD if all(pattern.search(told) for pattern in patterns)]
+def _is_given_code(name: str, arguments: Sequence[str]) -> bool:
+    """Return whether an interpreter is given a program in its arguments, as `awk` always is."""
+    return _INTERPRETER.fullmatch(name) is not None and ("awk" in name or any(map(_CODE.fullmatch, arguments)))
 
 
 def acts(arguments: Sequence[str]) -> bool:
@@ -272,7 +153,7 @@ def acts(arguments: Sequence[str]) -> bool:
 
 def known_bad(name: str, arguments: tuple[str, ...]) -> list[Context]:
     """Return what nothing normal says: the arguments of a program of this base name."""
-    return _known_bad(f"{name} {' '.join(arguments[1:65])[:_MOST_TEXT]}")
+    return sayings.known_bad(f"{name} {' '.join(arguments[1:65])[:_MOST_TEXT]}")
 
 
 def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) -> bool:

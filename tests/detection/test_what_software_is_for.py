@@ -13,6 +13,7 @@ from collector.analysis.meaning import meaning
 from collector.analysis.questions import Question
 from collector.analysis.settings import Settings
 from collector.detect import software
+from collector.detect.argument_context import traits
 from collector.detect.context import of_connect, of_exec
 from collector.detect.tools import Context, Level
 from collector.records import BehaviourType
@@ -239,7 +240,19 @@ def test_what_probes_and_entrypoints_are_told_is_not_known_bad(words: str) -> No
 
 
 def test_hostile_words_cost_no_time() -> None:
-    for piece in ("mkfifo|sh|nc ", "sh -", "grep -", "ls -", "find / -", "curl -F a", "nc -", "exec(", "/dev/tcp/", "kill -"):
+    pieces = ("mkfifo|sh|nc ", "sh -", "grep -", "ls -", "find / -", "curl -F a", "nc -", "exec(", "/dev/tcp/", "kill -")
+    for piece in (
+        *pieces,
+        "rm ",
+        "> a.p",
+        ">a",
+        "truncate /var/",
+        "caption:@/",
+        "file:///",
+        "alias.",
+        "-c set ",
+        "from program",
+    ):
         exec_of("/usr/bin/dash", "sh", "-c", piece * (8192 // len(piece)))  # the suite's limit for a test is the assertion
 
 
@@ -274,6 +287,23 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("ls -l /proc/1/exe", "T1057"),
         ("cat /etc/os-release", "T1082"),
         ("ls -la /root/.ssh", "T1552.004"),
+        ("echo PD9waHA= | base64 -d >/srv/up/a.php", "T1505.003"),
+        (": > /var/log/app.log", "T1070.002"),
+        ("rm -f /var/log/wtmp", "T1070.002"),
+        ("cat /dev/null >/var/log/auth.log", "T1070.002"),
+        ("export HISTSIZE=0", "T1070.003"),
+        ("gpg --homedir /srv/keys --export-secret-keys -a", "T1552.004"),
+        ("psql -c \"copy t from program 'id'\"", "T1059"),
+        ("redis-cli config set dir /var/spool", "T1059"),
+        ("redis-cli FLUSHALL", "T1485"),
+        ("mysql -e 'create user x'", "T1136"),
+        ("convert caption:@/etc/hostname x.png", "T1203"),
+        ("wkhtmltopdf file:///etc/hostname x.pdf", "T1203"),
+        ("gs -q -dNOSAFER x.ps", "T1203"),
+        ("tar cf /dev/null x --checkpoint-action=exec=sh", "T1202"),
+        ("git -c core.fsmonitor=x status", "T1202"),
+        ("set", "T1082"),
+        ("declare -p | sort", "T1082"),
     ],
 )
 def test_words_say_what_they_are_about(words: str, technique: str) -> None:
@@ -292,7 +322,24 @@ def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "technique"),
-    [("curl -fsS -t 5 http://localhost/healthz", "T1048"), ("netstat -tlnp", "T1048"), ("echo 10.0.0.9 >>/etc/hosts", "T1016")],
+    [
+        ("curl -fsS -t 5 http://localhost/healthz", "T1048"),
+        ("netstat -tlnp", "T1048"),
+        ("echo 10.0.0.9 >>/etc/hosts", "T1016"),
+        ("cp /var/log/app.log /srv/logs/", "T1070.002"),
+        ("tail /var/log/app.log > /tmp/x", "T1070.002"),
+        ("php a.php > /tmp/a.html", "T1505.003"),
+        ("gpg --export -a", "T1552.004"),
+        ("psql -c 'select program from t'", "T1059"),
+        ("redis-cli config get dir", "T1059"),
+        ("set -e; nginx", "T1082"),
+        ("wkhtmltopdf file:///srv/tmp/x.html x.pdf", "T1203"),
+    ],
 )
 def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> None:
     assert technique not in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+
+
+@pytest.mark.parametrize(("program", "told"), [('BEGIN {system("/bin/sh")}', True), ("{print $1}", False)])
+def test_an_awk_program_that_starts_others_is_code(program: str, *, told: bool) -> None:
+    assert any("code" in each.why for each in traits("/usr/bin/gawk", ("awk", program))) is told

@@ -1,0 +1,218 @@
+"""What words say on any Linux system: of credentials, logs, databases, other programs; and what nothing normal is told.
+
+Each is found in one pass of any text, however long: no pattern repeats what may repeat itself without a bound.
+"""
+
+import re
+
+from collector.detect.tools import Context, Level
+
+__all__ = ["known_bad", "said"]
+
+_CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
+"""What lies beside a service account's token and is no secret, though the path says so."""
+_SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
+    for pattern, of_tools, level, technique, why in (
+        (
+            (
+                rf"passw|secret(?!{_CLUSTER_FILES})|credential|private.?key|api.?key|\btoken\b|"
+                r"\.(?:pem|key|env|aws|azure|gcloud|kubeconfig)\b|id_rsa|\bAKIA"
+            ),
+            True,
+            Level.SUSPICIOUS,
+            "T1552.001",
+            "it looks for credentials",
+        ),
+        (
+            (
+                r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh|docker)/|wp-config\.php|/\.env\b|secret-keys?\b|/etc/kubernetes/\w+\.conf|"
+                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate)\b"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1552.001",
+            "it names what holds credentials",
+        ),
+        (
+            r"\b(?:pg_shadow|pg_authid|mysql\.user|authentication_string|userPassword|system\.users)\b",
+            False,
+            Level.STRONG,
+            "T1555",
+            "it reads accounts' passwords",
+        ),
+        (
+            r"\b(?:curl|wget)\b(?=[^;|&]{0,96} (?:(?-i:-T)[ /]|--upload-file|--post-file|(?-i:-F) \w{1,32}=@))",
+            True,
+            Level.SUSPICIOUS,
+            "T1048",
+            "it sends a file",
+        ),
+        (
+            r"checkpoint-action=|--to-command=|\bcore\.(?:fsmonitor|pager)=|\balias\.\S{1,24}=!|%pipe%",
+            False,
+            Level.STRONG,
+            "T1202",
+            "an option by which it starts any program",
+        ),
+        (
+            r"compress-program|proxycommand|\bcore\.sshcommand\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1202",
+            "an option by which it starts other programs",
+        ),
+        (
+            r"/proc/(?:1|self)/(?:cgroup|mountinfo|mounts|status)|/\.dockerenv|/run/\.containerenv",
+            False,
+            Level.SUSPICIOUS,
+            "T1497.001",
+            "it looks where it runs",
+        ),
+        (
+            r"\|\s*(?:/\S*/)?(?:(?:ba|da|a|z|k)?sh|python[\d.]*|perl|ruby|php|node)\b(?!\s+[^-\s;|&])",
+            False,
+            Level.STRONG,
+            "T1059.004",
+            "what comes through a pipe is run",
+        ),
+        (
+            r">>?\s*(?:/usr(?:/local)?)?/(?:s?bin|lib(?:32|64|exec)?|etc)/|>>?\s*/dev/shm/",
+            False,
+            Level.SUSPICIOUS,
+            "T1565.001",
+            "it writes where programs and settings are kept",
+        ),
+        (
+            r"/proc/net/(?:tcp|udp|arp|route|unix|fib_trie|raw)6?\b|(?<!>)(?<!> )/etc/(?:hosts|resolv\.conf)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1016",
+            "it looks at the network's settings",
+        ),
+        (
+            r"/proc/\d+/(?:exe|cmdline|cwd|root|fd|status|comm)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1057",
+            "it looks at other processes",
+        ),
+        (
+            r"/proc/(?:version|cpuinfo)\b|/etc/(?:\S+-release|issue)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1082",
+            "it looks at the system",
+        ),
+        (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
+        (
+            r">\s*[^\s;|&<>]{1,96}\.(?:php\d?|phtml|jspx?|aspx?|cgi)\b",
+            False,
+            Level.STRONG,
+            "T1505.003",
+            "it writes a web server's page",
+        ),
+        (
+            r">\s*/var/log/|\b(?:truncate|shred|rm|unlink)\b[^;|&]{0,96}\s/var/log/|/dev/null /var/log/",
+            False,
+            Level.SUSPICIOUS,
+            "T1070.002",
+            "it empties or removes logs",
+        ),
+        (
+            r"\bhistory -c\b|\bHIST(?:SIZE|FILESIZE)=0|\bset \+o history\b",
+            False,
+            Level.STRONG,
+            "T1070.003",
+            "it keeps no history",
+        ),
+        (r"--export-secret-(?:sub)?keys?\b", False, Level.STRONG, "T1552.004", "it takes out secret keys"),
+        (
+            (
+                r"\b(?:from|to) program\b|\binto (?:out|dump)file\b|\blo_export\b|\bxp_cmdshell\b|\bsys_(?:exec|eval)\b|"
+                r"\bmodule load\b|\bconfig set (?:dir|dbfilename)\b|\bpg_(?:read|write)_(?:binary_)?file\b|\bload_file\("
+            ),
+            False,
+            Level.STRONG,
+            "T1059",
+            "it makes a database run programs or reach files",
+        ),
+        (
+            r"\bdrop (?:database|table|schema|user|keyspace)\b|\bflush(?:all|db)\b|\bdropDatabase\b|\btruncate table\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1485",
+            "it removes a database's contents",
+        ),
+        (
+            (
+                r"\b(?:create|alter) (?:user|role|login)\b|\bgrant all\b|\bcreateUser\b|\badd_user\b|\bset_user_tags\b|"
+                r"\bchange_password\b"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1136",
+            "it makes or changes a database's accounts",
+        ),
+        (
+            r"\b(?:ephemeral|msl):|\b(?:(?:caption|label):@|text:|file://)/(?:etc|root|home|proc|run|var)\b|\bsubfile,",
+            False,
+            Level.STRONG,
+            "T1203",
+            "it makes a helper reach the system's files",
+        ),
+        (r"-d(?:NO|DELAY)SAFER\b", False, Level.SUSPICIOUS, "T1203", "it takes a helper's limits away"),
+        (
+            r"^(?:\S+ )?-\w{0,3}c (?:set|export(?: -p)?|env|printenv|declare -[px]+|compgen -[ev])\s*(?:$|[;|&>])",
+            False,
+            Level.SUSPICIOUS,
+            "T1082",
+            "it looks at the environment",
+        ),
+    )
+)
+"""What arguments say, whether only those of tools say it, and what it means."""
+_SHELL = r"(?:/[\w./-]{0,32}/)?(?:ba|da|a|z|k|c|tc)?sh\b"
+_KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], Context], ...] = tuple(
+    (tuple(re.compile(each, re.IGNORECASE) for each in patterns), Context(Level.KNOWN_BAD, tuple(techniques.split()), why))
+    for techniques, why, rows in (
+        (
+            "T1059.004 T1095",
+            "a shell that another machine is given",
+            (
+                (rf"\b{_SHELL} -\w{{0,8}}i|\b0[<>]&1", r"/dev/(?:tcp|udp)/"),
+                (r"\bmk(?:fifo|nod)\b", rf"\|\s{{0,8}}{_SHELL}", r"\b(?:nc|ncat|netcat|telnet|socat|openssl s_client)\b"),
+                (r"\b(?:nc|ncat|netcat)\b", rf"\s-\w{{0,8}}[ec]\s+{_SHELL}|--(?:sh-)?exec\b"),
+                (r"\bsocat\b", rf"\bexec:['\"]?{_SHELL}"),
+                (r"\bsocket\b", r"\bdup2\b|\bpty\.spawn\b"),
+                (r"\b(?:fsockopen|TCPSocket|Socket)\b", rf"\b{_SHELL} -i\b|\bexec[ ({{]{{1,4}}['\"]{_SHELL}"),
+            ),
+        ),
+        ("T1505.003", "the words of a web shell's client", ((r"echo \[S\]\W{1,4}pwd\W{1,4}echo \[E\]",),)),
+        ("T1499", "a program that multiplies without end", ((r":\(\) ?\{ ?: ?\| ?:",),)),
+        ("T1496.001", "it mines coins", ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",),)),
+    )
+    for patterns in rows
+)
+"""What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass of any text."""
+_DISCOVERY = frozenset({"T1016", "T1057", "T1082"})
+"""Techniques of who only looks."""
+
+
+def said(told: str, *, tools: bool) -> list[Context]:
+    """Return what a text says, and whether that is only looking.
+
+    Args:
+        told: a command string, or a program's base name and its arguments.
+        tools: some program in it is a tool, so that it may be about what tools are for.
+    """
+    return [
+        Context(level, (technique,), why, technique in _DISCOVERY)
+        for pattern, of_tools, level, technique, why in _SAYINGS
+        if (tools or not of_tools) and pattern.search(told)
+    ]
+
+
+def known_bad(told: str) -> list[Context]:
+    """Return what a text says that nothing normal is told, in the same form."""
+    return [found for patterns, found in _KNOWN_BAD if all(pattern.search(told) for pattern in patterns)]
