@@ -191,17 +191,19 @@ def joint(signs: Sequence[Sign]) -> float:
     """Return how probable a chain of steps of one cause is in normal life.
 
     Something new brings its own helpers, so that steps are not new independently: the rarest counts for all. But normal life
-    has no reason to be odd in several ways at once: each further technique counts with what it speaks for an attack. Steps
-    without a further technique are one step, which was judged by itself: for them it is 1. A rare step that says several
-    things takes nothing from what the others come to without it.
+    has no reason to be odd in several ways at once: each further technique counts with what it speaks for an attack, be it
+    another step's or one more in the words of the same. Steps without a further technique are one step, which was judged by
+    itself: for them it is 1. A rare step that says several things takes nothing from what the others come to without it.
     """
     ordered = sorted(signs, key=lambda each: each.probability)
     return min(_with_further(each, ordered[place:]) for place, each in enumerate(ordered))
 
 
 def _with_further(first: Sign, signs: Sequence[Sign]) -> float:
-    """Return what the rarest of some steps comes to with the further techniques of the others, 1 if they have none."""
+    """Return what the rarest of some steps comes to with all further techniques, 1 if there are none."""
     probability, known = first.probability, set(first.techniques)
+    if first.level > Level.NEUTRAL:  # what one command's words say beside the worst counts as further steps do
+        probability *= _FACTOR[Level.SUSPICIOUS] ** (_DEPENDENCE * max(0, len(known) - 1))
     for sign in sorted(signs, key=lambda each: -each.level):
         if sign.level > Level.NEUTRAL and not known.issuperset(sign.techniques):
             probability *= _FACTOR[sign.level] ** _DEPENDENCE

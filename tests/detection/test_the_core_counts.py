@@ -190,6 +190,14 @@ def test_a_step_that_says_several_things_takes_nothing_from_what_the_others_say(
     assert decision.joint([packs, looks, sign(0.0105, context.Level.SUSPICIOUS, "T1560", "T1552")]) <= told
 
 
+def test_what_one_command_says_of_several_kinds_counts_as_several_steps_do() -> None:
+    shell = sign(0.0128, context.Level.STRONG, "T1059.004")
+    worded = sign(0.0128, context.Level.STRONG, "T1059.004", "T1552.001")
+    names = sign(0.02, context.Level.SUSPICIOUS, "T1552.001")
+
+    assert decision.joint([worded, names]) == decision.joint([shell, names])
+
+
 def test_more_of_the_same_is_no_evidence() -> None:
     lists = sign(0.005, context.Level.SUSPICIOUS, "T1057")
 
