@@ -30,6 +30,7 @@ __all__ = [
     "fixed_words",
     "is_everyday",
     "known_bad",
+    "manages",
     "of_arguments",
     "of_person",
     "only_asks",
@@ -69,6 +70,8 @@ _REMOVES = re.compile(
 """A whole folder near the root is removed without a question."""
 _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", "3", "10", "12", "18", "28"})
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
+_RESTARTS = re.compile(r"kill(?: -(?:s )?(?:SIG)?(?:TERM|INT|15|2))? 1(?: *[;|&].*)?", re.DOTALL)
+"""How administrators restart a container, which the kubelet then starts anew."""
 _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
 _CODES = re.compile(r"enc|base64|aes.*|des.*|bf.*|rc4.*|camellia.*|chacha.*|smime|cms|rsautl|pkeyutl|s_\w+")
@@ -190,6 +193,11 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     return name == "tar" and "-" in arguments[1:4]
 
 
+def manages(name: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether a tool from outside is told what administrators tell it: `only_asks`, or to restart the container."""
+    return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None
+
+
 def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a shell is told what services tell it: a script's file, or programs and files; nothing looks around."""
     said = traits(program, arguments)
@@ -230,7 +238,7 @@ def fixed_words(program: str, words: tuple[str, ...]) -> frozenset[int]:
 def of_person(arguments: Sequence[str], said: Sequence[Context]) -> list[Context]:
     """Return what a command string says when a person stands behind it: tools that only ask are looking."""
     words = " ".join(arguments[1:65]).split()
-    asking = {f"{_RUNS}{word}," for at, word in enumerate(words) if only_asks(word, tuple(words[at : at + 12]))}
+    asking = {f"{_RUNS}{word}," for at, word in enumerate(words) if manages(word, tuple(words[at : at + 12]))}
     return [dataclasses.replace(each, inspection=True) if each.why.startswith(tuple(asking)) else each for each in said]
 
 

@@ -13,8 +13,8 @@ from collector.detect.argument_context import (
     acts,
     is_everyday,
     known_bad,
+    manages,
     of_person,
-    only_asks,
     only_wraps,
     tool_as_used,
     traits,
@@ -123,7 +123,7 @@ def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> 
     if known is None:
         return None
     if injected:
-        looks = (known.inspection and not acts(arguments)) or only_asks(name, arguments)
+        looks = (known.inspection and not acts(arguments)) or manages(name, arguments)
         return dataclasses.replace(known, inspection=looks)
     if by in HELPERS and (known.inspection or name in COMMON):
         return None  # programs for documents are started by scripts that ask what system it is

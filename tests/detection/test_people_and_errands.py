@@ -34,7 +34,16 @@ def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:
 
 @pytest.mark.parametrize(
     "script",
-    ["find / -name id_card", LOOKS_FOR_KEYS, "killall auditor", "curl -s http://203.0.113.7/x", "rm -rf /data", "setenforce 0"],
+    [
+        "find / -name id_card",
+        LOOKS_FOR_KEYS,
+        "killall auditor",
+        "curl -s http://203.0.113.7/x",
+        "rm -rf /data",
+        "setenforce 0",
+        "kill 1 7",
+        "kill 7",
+    ],
 )
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_a_person_who_does_more_than_look_is_told_however_many_replicas_there_are(
@@ -51,7 +60,16 @@ def test_a_person_who_does_more_than_look_is_told_however_many_replicas_there_ar
 
 
 @pytest.mark.parametrize(
-    "script", ["ls -la /srv", "ps aux", "curl -s http://127.0.0.1:8080/metrics", "kill -HUP 1", "tail -n 20 /var/log/app.log"]
+    "script",
+    [
+        "ls -la /srv",
+        "ps aux",
+        "curl -s http://127.0.0.1:8080/metrics",
+        "kill -HUP 1",
+        "kill 1",
+        "kill -s TERM 1",
+        "tail -n 20 /x/app.log",
+    ],
 )
 def test_a_person_who_looks_or_asks_the_service_itself_is_a_note(cluster: Cluster, script: str) -> None:
     pods = cluster.pods(4)
