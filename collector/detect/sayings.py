@@ -27,7 +27,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         (
             (
                 r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh|docker)/|wp-config\.php|/\.env\b|secret-keys?\b|/etc/kubernetes/\w+\.conf|"
-                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate)\b"
+                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate|keytab)\b|"
+                r"\.mozilla/|\blogins\.json\b|\bkey[34]\.db\b|\bcookies\.sqlite\b|/Login Data\b"
             ),
             False,
             Level.SUSPICIOUS,
@@ -105,6 +106,65 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it looks at the system",
         ),
         (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
+        (
+            (
+                r"\b(?:system|exec)\s{0,4}\(?\s{0,4}[\"'](?:/[\w/]{0,32}/)?(?:ba|da|a|z|k)?sh\b|:!\s{0,4}(?:/[\w/]{0,32}/)?(?:ba|da)?sh\b|"
+                r"-exec(?:dir)? (?:/[\w/]{0,32}/)?(?:ba|da|a)?sh (?!-\w{0,4}c)|\bpty\.spawn\b|"
+                r"\bscript (?:-\w{1,8} )?(?:/[\w/]{0,32}/)?(?:ba|da)?sh /dev/null|\bscript /dev/null"
+            ),
+            False,
+            Level.STRONG,
+            "T1059.004",
+            "it makes a program a shell",
+        ),
+        (
+            (
+                r"(?:\b(?:cp|mv|tee)\b[^;|&]{0,96}[\s/]|\b(?:wget|curl)\b[^;|&]{0,96}\s-\w{0,3}[oO] ?\S{0,64}/)"
+                r"[\w.-]{1,64}\.(?:php\d?|phtml|jspx?|aspx?|cgi)(?=[\s;|&]|$)"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1505.003",
+            "it puts a web server's page somewhere",
+        ),
+        (
+            r"\btouch\b[^;|&]{0,64}\s-(?:\w{0,3}[trd]\b|-date\b|-reference\b)|\btouch -(?:\w{0,3}[trd]\b|-date\b|-reference\b)",
+            False,
+            Level.SUSPICIOUS,
+            "T1070.006",
+            "it changes when a file was written",
+        ),
+        (
+            r"\b(?:cp|mv|ln)\b[^;|&]{0,64}\s(?:/usr(?:/local)?)?/s?bin/\w",
+            False,
+            Level.SUSPICIOUS,
+            "T1036.003",
+            "it copies or replaces the system's programs",
+        ),
+        (
+            r"/(?:tmp|var/tmp|dev/shm)/\.(?!X|ICE|font|org\.|com\.|s\.PGSQL|cache|config|npm|yarn|java|hsperf|dotnet|NET)[\w-]",
+            False,
+            Level.SUSPICIOUS,
+            "T1564.001",
+            "it names a hidden file in a temporary folder",
+        ),
+        (r">\s*/(?:proc/sys|sys)/", False, Level.STRONG, "T1562.001", "it changes the kernel's settings"),
+        (
+            r"/sys/class/dmi\b|/sys/hypervisor\b|/proc/(?:scsi|ide)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1082",
+            "it looks at the machine",
+        ),
+        (r"\bservice \S{1,32} stop\b|\binit [06]\b", False, Level.SUSPICIOUS, "T1489", "it stops a service"),
+        (r"\byes\b[^|;&]{0,16}(?:>\s*/dev/null|&)", False, Level.STRONG, "T1499", "it wastes the machine"),
+        (
+            r"/usr/local/share/ca-certificates/|/etc/pki/ca-trust/source/",
+            False,
+            Level.SUSPICIOUS,
+            "T1553.004",
+            "it makes the system trust further authorities",
+        ),
         (
             r">\s*[^\s;|&<>]{1,96}\.(?:php\d?|phtml|jspx?|aspx?|cgi)\b",
             False,

