@@ -74,6 +74,11 @@ _RESTARTS = re.compile(r"kill(?: -(?:s )?(?:SIG)?(?:TERM|INT|15|2))? 1(?: *[;|&]
 """How administrators restart a container, which the kubelet then starts anew."""
 _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
+_TIDIES = frozenset({"find", "du", "ls", "stat"})
+_ASKS_PORTS = frozenset({"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional"})
+_ONE_PORT = re.compile(r"-[a-y]*z[a-y]*")
+"""Asks only whether a port answers."""
+_PORTS = re.compile(r"\d+-\d+")
 _CODES = re.compile(r"enc|base64|aes.*|des.*|bf.*|rc4.*|camellia.*|chacha.*|smime|cms|rsautl|pkeyutl|s_\w+")
 """What openssl is told where it hides data or reaches out: services check, hash, sign and make certificates."""
 _ERLANG = ("-s", "unix:cmd")
@@ -161,6 +166,9 @@ def known_bad(name: str, arguments: tuple[str, ...]) -> list[Context]:
 
 def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) -> bool:
     """Return whether a tool is told what every service tells it, in each of its calls if a command string is given."""
+    if name in _TIDIES and script is None:
+        paths = [each + "/" for each in arguments[1:] if each.startswith("/")]
+        return bool(paths) and all(each.startswith(TEMPORARY) for each in paths)  # tidies up: there is nothing to look for
     if name not in {"kill", "openssl"}:
         return False
     told = (arguments,) if script is None else calls(script, name)
@@ -177,7 +185,7 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool that can do much is told to do what administrators do with a service.
 
     That is to ask the service itself over the loopback address, to signal it, to copy files as `kubectl cp` does, or to ask
-    what is mounted or installed.
+    whether a port answers and what is mounted or installed.
     """
     words = [word for word in arguments[1:] if not word.startswith("-")]
     if name in {"curl", "wget"}:
@@ -188,6 +196,8 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
         return any(word.lstrip("-").removeprefix("SIG") in _SIGNALS for word in signal)
     if name == "mount":
         return len(arguments) == 1  # says what is
+    if name in _ASKS_PORTS:
+        return any(map(_ONE_PORT.fullmatch, arguments[1:])) and not any(map(_PORTS.fullmatch, words))
     if name in _QUERIES:
         return any(map(_QUERIES[name].fullmatch, arguments[1:3]))
     return name == "tar" and "-" in arguments[1:4]

@@ -43,8 +43,9 @@ _WEB_PORTS = frozenset({"80", "443"})
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
 
-_SOCKETS_FOR_PIPES = frozenset({"node", "nodejs", "sshd", "sshd-session", "dropbear"})
-"""Give what they start pairs of local sockets where others give pipes: libuv's `uv_spawn`, OpenSSH without a terminal."""
+_SOCKETS_FOR_PIPES = frozenset({"node", "nodejs", "sshd", "sshd-session", "dropbear", "inetd", "xinetd", "tcpserver"})
+"""Give what they start pairs of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH without a terminal), or each
+client's connection, as they are told."""
 
 _POOLS = re.compile(
     r"(?:^|[.-])(?:xmr\w*|monero\w*|minexmr|nanopool|supportxmr|hashvault|nicehash|2miners|f2pool|ethermine|unmineable|minergate|c3pool|"

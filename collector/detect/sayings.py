@@ -71,7 +71,10 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it looks where it runs",
         ),
         (
-            r"\|\s*(?:/\S*/)?(?:(?:ba|da|a|z|k)?sh|python[\d.]*|perl|ruby|php|node)\b(?!\s+[^-\s;|&])",
+            (
+                r"\|\s*(?:/\S*/)?(?:(?:ba|da|a|z|k)?sh\b(?!\s+(?:[^-\s;|&]|-\w*c))|"
+                r"(?:python[\d.]*|perl|ruby|php|node)\b(?!\s+(?:[^-\s;|&]|-\w*[cemnpr]|--eval|--print)))"
+            ),
             False,
             Level.STRONG,
             "T1059.004",

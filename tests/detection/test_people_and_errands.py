@@ -43,6 +43,7 @@ def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:
         "setenforce 0",
         "kill 1 7",
         "kill 7",
+        "nc -z 10.0.0.9 1-1024",
     ],
 )
 @pytest.mark.parametrize("replicas", [1, 2, 4])
@@ -67,6 +68,7 @@ def test_a_person_who_does_more_than_look_is_told_however_many_replicas_there_ar
         "curl -s http://127.0.0.1:8080/metrics",
         "kill -HUP 1",
         "kill 1",
+        "nc -zv -w 2 10.0.0.9 5432",
         "kill -s TERM 1",
         "tail -n 20 /x/app.log",
     ],

@@ -296,6 +296,9 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("git -c core.fsmonitor=x status", "T1202"),
         ("set", "T1082"),
         ("declare -p | sort", "T1082"),
+        ("cat /srv/x | sh -e", "T1059.004"),
+        ("cat /srv/x | python3 -", "T1059.004"),
+        ("cat /srv/x | perl", "T1059.004"),
         ("perl -e 'exec \"/bin/sh\"'", "T1059.004"),
         ("find . -exec /bin/sh ';'", "T1059.004"),
         ("python3 -c 'import pty; pty.spawn(\"/bin/bash\")'", "T1059.004"),
@@ -340,6 +343,9 @@ def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
         ("psql -c 'select program from t'", "T1059"),
         ("redis-cli config get dir", "T1059"),
         ("set -e; nginx", "T1082"),
+        ("sqlite3 /srv/x .dump | python3 -m json.tool", "T1059.004"),
+        ("echo A | perl -ne 'print lc' >/srv/x", "T1059.004"),
+        ("cat /srv/x | sh -c 'cat >/srv/y'", "T1059.004"),
         ("wget -qO- http://127.0.0.1:8080/index.jsp", "T1505.003"),
         ("touch /srv/alive", "T1070.006"),
         ("cp /srv/bin/x /srv/y", "T1036.003"),
@@ -350,7 +356,21 @@ def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
     ],
 )
 def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> None:
-    assert technique not in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+    assert all(technique not in each.techniques for each in traits("/usr/bin/dash", ("sh", "-c", words)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (("find", "/tmp", "-mmin", "+9", "-delete"), Level.NEUTRAL),
+        (("du", "-s", "/var/tmp/up"), Level.NEUTRAL),
+        (("find", "/tmp", "/srv", "-name", "*.key"), Level.SUSPICIOUS),
+        (("find", "/tmp", "-exec", "/usr/bin/x", ";"), Level.SUSPICIOUS),
+        (("find", "."), Level.SUSPICIOUS),
+    ],
+)
+def test_who_tidies_up_temporary_folders_looks_for_nothing(arguments: tuple[str, ...], level: Level) -> None:
+    assert exec_of(f"/usr/bin/{arguments[0]}", *arguments).level is level
 
 
 def test_a_shell_that_a_search_runs_on_each_file_is_no_escape() -> None:
