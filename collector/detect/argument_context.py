@@ -45,7 +45,10 @@ _RUNS = "it runs "
 _MOST_TEXT = 8192
 """Characters of arguments that are searched, as for an exec."""
 
-_INTERPRETER = re.compile(r"(?:python|perl|ruby|php|lua|node|tclsh|awk|gawk|mawk)[\d.]*")
+_INTERPRETER = re.compile(r"(?:python|perl|ruby|php|lua|node|tclsh)[\d.]*")
+_AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
+_AWK_STARTS = re.compile(r"\bsystem\s{0,4}\(|/inet[46]?/(?:tcp|udp)/")
+"""Its program is its first argument, whatever the options are; its patterns are words of what it reads."""
 _CODE = re.compile(r"-[A-Za-z]*[ce]|--eval|-r|-p")
 _REACHES_OUT = re.compile(
     r"\bsocket\b|/inet/(?:tcp|udp)|\burllib|\brequests\b|http\.client|net\.connect|child_process|subprocess|os\.system|\bsystem\(|"
@@ -76,7 +79,7 @@ _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
 _TIDIES = frozenset({"find", "du", "ls", "stat"})
 _ASKS_PORTS = frozenset({"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional"})
-_ONE_PORT = re.compile(r"-[a-y]*z[a-y]*")
+_ONE_PORT = re.compile(r"-[nuvw46]*z[nuvw46]*")
 """Asks only whether a port answers."""
 _PORTS = re.compile(r"\d+-\d+")
 _CODES = re.compile(r"enc|base64|aes.*|des.*|bf.*|rc4.*|camellia.*|chacha.*|smime|cms|rsautl|pkeyutl|s_\w+")
@@ -131,7 +134,7 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
             for word, known in tools.items()
             if word not in COMMON
         ]
-    elif _is_given_code(name, rest) and _REACHES_OUT.search(text):
+    elif _starts_or_reaches(name, rest, text):
         found.append(Context(Level.STRONG, ("T1059",), "code that starts programs or opens connections"))
     if _outside(text):
         level = Level.SUSPICIOUS if tools else Level.NEUTRAL
@@ -149,9 +152,12 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     return tuple(found)
 
 
-def _is_given_code(name: str, arguments: Sequence[str]) -> bool:
-    """Return whether an interpreter is given a program in its arguments, as `awk` always is."""
-    return _INTERPRETER.fullmatch(name) is not None and ("awk" in name or any(map(_CODE.fullmatch, arguments)))
+def _starts_or_reaches(name: str, arguments: Sequence[str], text: str) -> bool:
+    """Return whether an interpreter is given code in its arguments that starts programs or opens connections."""
+    if name in _AWKS:
+        return _AWK_STARTS.search(text) is not None
+    given = _INTERPRETER.fullmatch(name) is not None and any(map(_CODE.fullmatch, arguments))
+    return given and _REACHES_OUT.search(text) is not None
 
 
 def acts(arguments: Sequence[str]) -> bool:
@@ -167,13 +173,19 @@ def known_bad(name: str, arguments: tuple[str, ...]) -> list[Context]:
 def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) -> bool:
     """Return whether a tool is told what every service tells it, in each of its calls if a command string is given."""
     if name in _TIDIES and script is None:
-        paths = [each + "/" for each in arguments[1:] if each.startswith("/")]
-        return bool(paths) and all(each.startswith(TEMPORARY) for each in paths)  # tidies up: there is nothing to look for
+        return _tidies(arguments)
     if name not in {"kill", "openssl"}:
         return False
     told = (arguments,) if script is None else calls(script, name)
     plain = all(only_asks(name, each) if name == "kill" else not any(map(_CODES.fullmatch, each[1:2])) for each in told)
     return bool(told) and plain
+
+
+def _tidies(arguments: tuple[str, ...]) -> bool:
+    """Return whether a tool that looks is told of folders for temporary files only: there is nothing to look for."""
+    paths = [f"{each}/" for each in arguments[1:] if each.startswith("/")]
+    inside = bool(paths) and all(each.startswith(TEMPORARY) and "/../" not in each for each in paths)
+    return inside and not any(each.startswith(("-exec", "-ok", "-fprint", "-fls")) for each in arguments)
 
 
 def tool_as_used(name: str, arguments: tuple[str, ...]) -> Context | None:

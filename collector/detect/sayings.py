@@ -176,7 +176,10 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it writes a web server's page",
         ),
         (
-            r">\s*/var/log/|\b(?:truncate|shred|rm|unlink)\b[^;|&]{0,96}\s/var/log/|/dev/null /var/log/",
+            (
+                r"(?:^|[;&|(]|-\w{0,3}c|[\s;]:|\becho(?: -n)?(?: (?:''|\"\"))?|/dev/null|\btrue)\s{0,4}>\s{0,4}/var/log/|"
+                r"\b(?:truncate|shred|rm|unlink)\b[^;|&]{0,96}\s/var/log/|/dev/null /var/log/"
+            ),
             False,
             Level.SUSPICIOUS,
             "T1070.002",
@@ -192,8 +195,9 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         (r"--export-secret-(?:sub)?keys?\b", False, Level.STRONG, "T1552.004", "it takes out secret keys"),
         (
             (
-                r"\b(?:from|to) program\b|\binto (?:out|dump)file\b|\blo_export\b|\bxp_cmdshell\b|\bsys_(?:exec|eval)\b|"
-                r"\bmodule load\b|\bconfig set (?:dir|dbfilename)\b|\bpg_(?:read|write)_(?:binary_)?file\b|\bload_file\("
+                r"\b(?:from|to) program\s{0,4}['\"$]|\binto (?:out|dump)file\b|\blo_export\b|\bxp_cmdshell\b|"
+                r"\bsys_(?:exec|eval)\b|\bmodule load\s{1,4}/|\bconfig set (?:dir|dbfilename)\b|"
+                r"\bpg_(?:read|write)_(?:binary_)?file\b|\bload_file\("
             ),
             False,
             Level.STRONG,

@@ -42,7 +42,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
     (_named(words), frozenset(techniques.split()))
     for techniques, words in (
         (  # the node's network: firewall, interfaces, kernel modules; instances' addresses
-            "T1562.004 T1016 T1547.006 T1018 T1613 T1552.005",
+            "T1562.004 T1562.001 T1016 T1547.006 T1018 T1613 T1552.005",
             """
             kube-proxy calico(?:-node)? cilium(?:-agent)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router
             ovn[a-z0-9-]* openvswitch multus cni aws-node amazon-k8s-cni proxyv2 proxy-init pilot-agent ztunnel metallb
@@ -92,7 +92,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
         ("T1095", "haproxy keepalived"),  # is asked over its socket, by socat
         ("T1140 T1222.002 T1554", r"certbot acme\.sh cert-manager step-ca"),  # makes keys and certificates
         (  # looks at everything, as its checks say
-            "T1033 T1082 T1057 T1016 T1049 T1018 T1083 T1005 T1105 T1053.003",
+            "T1033 T1082 T1057 T1016 T1049 T1018 T1083 T1005 T1105 T1135 T1053.003",
             """
             zabbix-?agent[0-9]* zabbix[a-z0-9-]* telegraf nagios[a-z0-9-]* icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata
             collectd datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco(?:sidekick|ctl)? sysdig[a-z-]*

@@ -63,12 +63,12 @@ def _add(level: Level, technique: str, purpose: str, names: str) -> None:
 
 
 _add(Level.STRONG, "T1095", "opens raw connections", "nc ncat netcat nc.openbsd nc.traditional socat cryptcat")
-_add(Level.STRONG, "T1046", "scans networks", "nmap masscan zmap rustscan arp-scan fping nbtscan naabu")
+_add(Level.STRONG, "T1046", "scans networks", "nmap masscan zmap rustscan arp-scan nbtscan naabu")
 _add(
     Level.STRONG,
     "T1595",
     "probes services",
-    "sqlmap nikto gobuster dirb ffuf wfuzz nuclei wpscan enum4linux rpcclient smbclient",
+    "sqlmap nikto gobuster dirb ffuf wfuzz nuclei wpscan enum4linux rpcclient",
 )
 _add(Level.STRONG, "T1135", "lists what hosts share", "showmount smbtree snmpwalk rpcinfo")
 _add(Level.STRONG, "T1040", "records network traffic", "tcpdump tshark dumpcap ngrep")
@@ -79,8 +79,8 @@ _add(Level.STRONG, "T1548.003", "changes the user", "sudo sudoedit su pkexec doa
 _add(Level.STRONG, "T1548.001", "gives rights to files", "setcap chattr setfacl")
 _add(Level.STRONG, "T1136.001", "manages accounts", "useradd adduser usermod userdel passwd chpasswd groupadd deluser")
 _add(Level.STRONG, "T1053.003", "schedules jobs", "crontab at batch systemctl")
-_add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack patator john hashcat sshpass")
-_add(Level.STRONG, "T1021.004", "opens remote shells", "ssh sshd scp sftp dropbear ssh-keygen ssh-keyscan telnet")
+_add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack patator john hashcat")
+_add(Level.STRONG, "T1021.004", "opens remote shells", "ssh sshpass sshd scp sftp dropbear ssh-keygen ssh-keyscan telnet")
 _add(
     Level.STRONG,
     "T1572",
@@ -91,7 +91,7 @@ _add(
     Level.STRONG,
     "T1613",
     "looks for the way out",
-    "linpeas.sh linpeas linenum.sh lse.sh pspy pspy64 deepce.sh amicontained peirates cdk botb kubeletctl traitor capsh getcap",
+    "linpeas.sh linpeas linenum.sh lse.sh pspy pspy64 deepce.sh amicontained peirates botb kubeletctl traitor",
 )
 _add(Level.STRONG, "T1003", "collects passwords", "mimipenguin mimipenguin.sh lazagne swapdigger unshadow")
 _add(Level.STRONG, "T1113", "records the screen or the clipboard", "xwd scrot xclip xsel")
@@ -102,7 +102,7 @@ _add(Level.STRONG, "T1562.004", "changes the firewall", "iptables ip6tables nft 
 _add(Level.STRONG, "T1496.001", "mines coins", "xmrig xmr-stak minerd cpuminer t-rex ethminer")
 _add(Level.STRONG, "T1562.001", "turns protection off", "setenforce auditctl aa-teardown aa-disable")
 _add(Level.SUSPICIOUS, "T1567.002", "moves data to a cloud's storage", "aws gsutil gcloud az rclone s3cmd")
-_add(Level.SUSPICIOUS, "T1105", "transfers files", "curl wget ftp tftp aria2c rsync lftp axel")
+_add(Level.SUSPICIOUS, "T1105", "transfers files", "curl wget ftp tftp smbclient aria2c rsync lftp axel")
 _add(Level.SUSPICIOUS, "T1105", "installs software", "apt apt-get dpkg apk yum dnf rpm microdnf pip pip3 npm gem cpan")
 _add(Level.SUSPICIOUS, "T1222.002", "changes file rights", "chmod chown chgrp install")
 _add(Level.SUSPICIOUS, "T1140", "decodes data", "base64 base32 xxd uudecode openssl gpg")
@@ -136,11 +136,12 @@ HELPERS = frozenset(
 _INSPECTION = {
     "T1033": "id whoami who w users groups last lastlog logname",
     "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale "
-    "lspci lsusb dmidecode systemd-detect-virt virt-what fdisk blkid lsns timedatectl journalctl lsb_release klist",
+    "lspci lsusb dmidecode systemd-detect-virt virt-what fdisk blkid lsns timedatectl journalctl lsb_release klist "
+    "capsh getcap",
     "T1057": "ps top htop pgrep pstree pidof",
     "T1016": "ip ifconfig route arp ethtool iw",
     "T1049": "netstat ss lsof fuser",
-    "T1018": "ping traceroute tracepath nslookup dig host getent",
+    "T1018": "ping fping traceroute tracepath nslookup dig host getent",
     "T1083": "find ls tree locate stat du which whereis",
     "T1005": "cat head tail less more grep egrep fgrep strings od hexdump",
 }

@@ -281,6 +281,8 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("ls -la /root/.ssh", "T1552.004"),
         ("echo PD9waHA= | base64 -d >/srv/up/a.php", "T1505.003"),
         (": > /var/log/app.log", "T1070.002"),
+        ("id; >/var/log/app.log", "T1070.002"),
+        ("echo '' > /var/log/app.log", "T1070.002"),
         ("rm -f /var/log/wtmp", "T1070.002"),
         ("cat /dev/null >/var/log/auth.log", "T1070.002"),
         ("export HISTSIZE=0", "T1070.003"),
@@ -343,6 +345,10 @@ def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
         ("psql -c 'select program from t'", "T1059"),
         ("redis-cli config get dir", "T1059"),
         ("set -e; nginx", "T1082"),
+        ("date >> /var/log/app.log", "T1070.002"),
+        ("/srv/job > /var/log/job.log 2>&1", "T1070.002"),
+        ("psql -c 'select id from program where id = 7'", "T1059"),
+        ("module load gcc", "T1059"),
         ("sqlite3 /srv/x .dump | python3 -m json.tool", "T1059.004"),
         ("echo A | perl -ne 'print lc' >/srv/x", "T1059.004"),
         ("cat /srv/x | sh -c 'cat >/srv/y'", "T1059.004"),
@@ -366,6 +372,8 @@ def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> 
         (("du", "-s", "/var/tmp/up"), Level.NEUTRAL),
         (("find", "/tmp", "/srv", "-name", "*.key"), Level.SUSPICIOUS),
         (("find", "/tmp", "-exec", "/usr/bin/x", ";"), Level.SUSPICIOUS),
+        (("find", "/tmp", "-exec", "x", ";"), Level.SUSPICIOUS),
+        (("ls", "/tmp/../root"), Level.SUSPICIOUS),
         (("find", "."), Level.SUSPICIOUS),
     ],
 )
@@ -379,6 +387,6 @@ def test_a_shell_that_a_search_runs_on_each_file_is_no_escape() -> None:
     )
 
 
-@pytest.mark.parametrize(("program", "told"), [('BEGIN {system("/bin/sh")}', True), ("{print $1}", False)])
+@pytest.mark.parametrize(("program", "told"), [('BEGIN {system("/bin/sh")}', True), ("/requests/ {print $1}", False)])
 def test_an_awk_program_that_starts_others_is_code(program: str, *, told: bool) -> None:
     assert any("code" in each.why for each in traits("/usr/bin/gawk", ("awk", program))) is told
