@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -75,6 +76,14 @@ class Api:
     def delete(self, path: str, **query: str) -> Object:
         """Delete an object, or all of a collection."""
         return self.request("DELETE", path, **query)
+
+    def make_namespace(self, name: str, timeout_s: float = 60) -> None:
+        """Make a namespace; pods can be made when this returns: not before a controller made its first service account."""
+        self.post("/api/v1/namespaces", {"metadata": {"name": name}})
+        deadline = time.monotonic() + timeout_s
+        while not self.get(f"/api/v1/namespaces/{name}/serviceaccounts", fieldSelector="metadata.name=default")["items"]:
+            assert time.monotonic() < deadline, f"namespace {name} has no service account"
+            time.sleep(0.02)
 
     def request(self, method: str, path: str, body: object = None, **query: str) -> Object:
         """Ask once.

@@ -33,9 +33,7 @@ class Paper:
 
     def begin(self) -> None:
         """Make the namespace; pods can be made when this returns."""
-        self.api.post("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
-        while not self.api.get(f"/api/v1/namespaces/{self.namespace}/serviceaccounts")["items"]:
-            time.sleep(0.02)
+        self.api.make_namespace(self.namespace)
 
     def end(self) -> None:
         """Remove all of it, at once: no kubelet will say that they have ended."""

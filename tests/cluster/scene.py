@@ -32,7 +32,7 @@ class Scene:
         self.pods: Pods
 
     def __enter__(self) -> Self:
-        self.api.post("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+        self.api.make_namespace(self.namespace)
         self.pods = Pods(self.api, self.namespace)
         return self
 

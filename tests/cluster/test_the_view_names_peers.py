@@ -117,7 +117,7 @@ def viewed(node: Node, way: Proxy, between: Proxy, tmp_path_factory: pytest.Temp
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("viewed")
     api, path = node.api, f"/api/v1/namespaces/{NAMESPACE}"
-    api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    api.make_namespace(NAMESPACE)
     try:
         for name, rules, url in (("collector", RULES, between.url), ("agent", RULES[:1], way.url)):
             token = _token(node, name, rules)
