@@ -22,8 +22,9 @@ class Settings:
     """How long something new is held that is not odd enough to be said at once. Long enough for a job, a reload or a rollout's
     next replica to follow, short enough to stay below a minute to detect."""
     hold_own: float = 8
-    """The first hold of a program that the service itself started. What a schedule, a reload or a message says to all replicas
-    they do in the same seconds; connections, which back off, and what persons say to one pod after the other take longer."""
+    """The first hold of a program that the service itself started, if `hold` is no less. What a schedule, a reload or a message
+    says to all replicas they do in the same seconds; connections, which back off, and what persons say to one pod after the
+    other take longer."""
     rollout_holds: int = 3
     """How many holds something new waits in a revision that has fewer than two other replicas: rollouts start one pod at a time
     and a pod is ready after seconds to a minute. As long waits what another did until now who has fallen silent: that a role

@@ -255,7 +255,8 @@ class Verdicts:
     def _wait(self, watched: Watched) -> None:
         own = watched.behaviour.type is BehaviourType.EXEC and not watched.behaviour.injected
         first = own and not watched.holds
-        self._later(self.now + self._ns(self.settings.hold_own if first else self.settings.hold), watched)
+        hold = min(self.settings.hold_own, self.settings.hold) if first else self.settings.hold
+        self._later(self.now + self._ns(hold), watched)
 
     def _waits_for_its_program(self, group: Group, row: int, watched: Watched) -> bool:
         """Return whether arguments are not judged: while their program is in question, and when it was told."""

@@ -4,7 +4,7 @@ from detection.cluster import BEGIN, CART, SECOND, Cluster, alerts, analyse, lat
 from peerwatch.columns import Peer, ProcessFlag
 from peerwatch.subjects import Workload
 
-from collector.analysis import Analysis
+from collector.analysis import Analysis, Settings
 from collector.records import BehaviourState, IncidentKind, Severity
 
 
@@ -49,6 +49,17 @@ def test_what_is_new_but_neutral_waits_for_the_peers_and_is_then_said(cluster: C
     waited = {each.replicas[0].pod: each.time - each.first_event for each in alerts(analyse(cluster))}
 
     assert waited == {"cart-r1-1": int(8.1 * SECOND), "cart-r1-3": int(30.1 * SECOND)}
+
+
+def test_without_a_hold_nothing_waits(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 2500, every=4)
+    for at in (2400.5, 2402.5):
+        cluster.exec(at, pods[1], "/opt/tool/unheard-of", args=("unheard-of", f"--mode={at}"))
+
+    (alert,) = alerts(analyse(cluster, analysis=Analysis(Settings(hold=0))))
+
+    assert alert.time - alert.first_event == SECOND // 10
 
 
 def test_a_helper_that_is_new_is_nothing_yet_where_a_destination_in_the_cluster_is_told(cluster: Cluster) -> None:
