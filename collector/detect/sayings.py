@@ -11,6 +11,8 @@ __all__ = ["known_bad", "said"]
 
 _CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
 """What lies beside a service account's token and is no secret, though the path says so."""
+_PAGE = r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)"
+"""The end of the name of what a web server runs."""
 _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
     for pattern, of_tools, level, technique, why in (
@@ -123,7 +125,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         (
             (
                 r"(?:\b(?:cp|mv|tee)\b[^;|&]{0,96}[\s/]|\b(?:wget|curl)\b[^;|&]{0,96}\s-\w{0,3}[oO] ?\S{0,64}/)"
-                r"[\w.-]{1,64}\.(?:php\d?|phtml|jspx?|aspx?|cgi)(?=[\s;|&]|$)"
+                rf"[\w.-]{{1,64}}{_PAGE}(?=[\s;|&]|$)"
             ),
             False,
             Level.SUSPICIOUS,
@@ -131,7 +133,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it puts a web server's page somewhere",
         ),
         (
-            r"\btouch\b[^;|&]{0,64}\s-(?:\w{0,3}[trd]\b|-date\b|-reference\b)|\btouch -(?:\w{0,3}[trd]\b|-date\b|-reference\b)",
+            r"\btouch\b[^;|&]{0,64}\s-(?:\w{0,3}[trd]\b|-date\b|-reference\b)",
             False,
             Level.SUSPICIOUS,
             "T1070.006",
@@ -169,7 +171,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it makes the system trust further authorities",
         ),
         (
-            r">\s*[^\s;|&<>]{1,96}\.(?:php\d?|phtml|jspx?|aspx?|cgi)\b",
+            rf">\s*[^\s;|&<>]{{1,96}}{_PAGE}\b",
             False,
             Level.STRONG,
             "T1505.003",
