@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +18,14 @@ from typing import NamedTuple
 import pytest
 from harness.session import missing
 
-pytestmark = pytest.mark.timeout(150)
-
 TESTS = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS)}
 NO_PROBES = missing() or ("" if Path("/sys/kernel/btf/vmlinux").exists() else "needs a kernel with BTF")
+
+LONGEST_S = 240
+"""A demo that hangs ends with what it said, before pytest ends the test without. It takes 45 s on an idle host; on one that
+starts a Kubernetes node at the same time it took 130 s, so how long it takes is told and not judged.
+"""
 
 DROP = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all") if os.geteuid() == 0 else ()
 """What runs a program with no capabilities: as anybody else than root, nothing is to be dropped."""
@@ -53,7 +56,11 @@ class Demo:
     @cached_property
     def ended(self) -> Ended:
         """Wait for its end."""
-        output, errors = self.process.communicate(timeout=140)
+        try:
+            output, errors = self.process.communicate(timeout=LONGEST_S)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            pytest.fail("it hangs:\n" + "\n".join(self.process.communicate()))
         return Ended(self.process.returncode, output, errors, time.monotonic() - self._begin)
 
 
@@ -98,11 +105,13 @@ def _at_once(request: pytest.FixtureRequest) -> None:
 
 @needs_probes
 @pytest.mark.kernel
-def test_exactly_the_attacked_replica_is_found_within_a_second(live: Demo) -> None:
+def test_exactly_the_attacked_replica_is_found_within_a_second(
+    live: Demo, record_property: Callable[[str, object], None]
+) -> None:
     code, output, errors, took_s = live.ended
+    record_property("demo_s", round(took_s))
 
     assert code == 0, output[-3000:] + errors[-2000:]
-    assert took_s < 90
     assert "\x1b" not in output
     attacked = re.search(r"a shell of (cart-\S+)", output)
     assert attacked is not None
