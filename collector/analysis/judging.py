@@ -40,6 +40,9 @@ NEWCOMER = 120 * NANOSECONDS
 """So long after a replica's first event, and twice as long after its workload's, what comes from outside may be a probe or a
 hook that is met for the first time."""
 
+REVISION = 240 * NANOSECONDS
+"""So long after a revision's first event its replicas had little time for all that it can do; 120 s silences less."""
+
 TOGETHER = 60 * NANOSECONDS
 """What is said from outside to most replicas within this time was said to all of them: an errand, nobody who picked one."""
 
@@ -78,7 +81,7 @@ class Judgement:
     """What it says as one of several steps, if it is nothing by itself and nobody else does it."""
     moving: bool
     """It would be told, but those who did it before are silent, so that a role may be moving, or the replicas of a young
-    workload begin it one after the other."""
+    workload or revision begin it one after the other."""
 
 
 def must_wait(question: Question, table: SightingTable) -> bool:
@@ -193,7 +196,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
         newcomer=newcomer,
         alone=_is_alone(replicas),
     )
-    verdict, moving = _decide(case, limits, question, table)
+    verdict, moving = _decide(case, limits, question, table, replicas.first[same])
     alone = mixed and siblings < 2
     action = verdict.action
     first_start = group.first + question.startup >= replica.first and (starting or newcomer)
@@ -302,23 +305,35 @@ def _compare(
     return comparison, int(np.count_nonzero(shows))
 
 
-def _decide(
-    case: decision.Case, limits: decision.Limits, question: Question, table: SightingTable
-) -> tuple[decision.Verdict, bool]:
-    """Return the verdict, and whether it may be another soon: a role is moving, or a young workload's replicas follow.
+def _is_news(case: decision.Case, question: Question, first: npt.NDArray[np.int64]) -> bool:
+    """Return whether the replicas of its revision, which began at `first`, had little time for what a change brought them.
 
-    Where somebody always does it, who is next to do it is drawn from turns and not from replicas.
+    What a new version does when it is asked to comes to one replica after the other, as requests do.
+    """
+    begun = int(first.min())
+    rolled_out = begun - question.group.first >= REVISION and question.now - begun < REVISION
+    return rolled_out and len(first) > 1 and not case.person and case.level < context.Level.STRONG
+
+
+def _decide(
+    case: decision.Case, limits: decision.Limits, question: Question, table: SightingTable, first: npt.NDArray[np.int64]
+) -> tuple[decision.Verdict, bool]:
+    """Return the verdict, and whether it may be another soon: a role is moving, or the replicas of what is young follow.
+
+    The replicas of the same revision began at `first`. Where somebody always does it, who is next to do it is drawn from turns
+    and not from replicas.
     """
     verdict = decision.decide(case, limits)
     if verdict.action is decision.Action.RAISE and case.level is context.Level.KNOWN_BAD:
         return verdict, case.newcomer and case.unsuspected > 0
+    news = verdict.action is decision.Action.RAISE and _is_news(case, question, first)
     known = case.supporters > 0 and not case.person and case.level < context.Level.KNOWN_BAD
     if verdict.action is not decision.Action.RAISE or not known:
-        return verdict, False
+        return verdict, news
     became = turn(question, table)
     if became is Turn.OVER:
         verdict = decision.decide(dataclasses.replace(case, known=case.supporters), limits)
-    return verdict, became is Turn.OPEN
+    return verdict, news or became is Turn.OPEN
 
 
 def _pace(behaviour: Behaviour, about: context.Context) -> int:

@@ -49,6 +49,28 @@ def test_a_slow_rollout_with_a_new_helper_is_no_alert(cluster: Cluster) -> None:
     assert alerts(analyse(cluster, until=500)) == []
 
 
+def test_what_a_new_revision_does_when_it_is_asked_to_is_no_alert(cluster: Cluster) -> None:
+    old, new = cluster.pods(4), cluster.pods(4, revision="r2", at=600)
+    cluster.normal(old, 0, 600)
+    cluster.normal(new, 600, 1200)
+    for pod, at in zip(new, (25, 52, 79, 95), strict=True):  # requests come when they come
+        cluster.exec(600.4 + at, pod, "/usr/bin/stat")
+
+    assert alerts(analyse(cluster, until=1300)) == []
+
+
+def test_what_one_replica_of_a_new_revision_goes_on_doing_alone_is_told(cluster: Cluster) -> None:
+    old, new = cluster.pods(4), cluster.pods(4, revision="r2", at=600)
+    cluster.normal(old, 0, 600)
+    cluster.normal(new, 600, 1200)
+    cluster.exec(625.4, new[0], "/usr/bin/stat")
+
+    (alert,) = alerts(analyse(cluster, until=1300))
+
+    assert [each.pod for each in alert.replicas] == [new[0].name]
+    assert alert.time - alert.first_event < 120 * 10**9
+
+
 def test_a_job_that_runs_everywhere_within_seconds_is_no_alert(cluster: Cluster) -> None:
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 1000)
