@@ -19,6 +19,7 @@ from collector.detect.argument_context import (
     tool_as_used,
     traits,
 )
+from collector.detect.shell_commands import runs_script
 from collector.detect.tools import (
     COMMON,
     HELPERS,
@@ -43,9 +44,13 @@ _WEB_PORTS = frozenset({"80", "443"})
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
 
-_SOCKETS_FOR_PIPES = frozenset({"node", "nodejs", "sshd", "sshd-session", "dropbear", "inetd", "xinetd", "tcpserver"})
-"""Give what they start pairs of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH without a terminal), or each
-client's connection, as they are told."""
+_SOCKETS_FOR_PIPES = frozenset(
+    {"node", "nodejs", "sshd", "sshd-session", "dropbear", "inetd", "xinetd", "tcpserver", "php-cgi"}
+)
+"""Give what they start pairs of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH without a terminal), each
+client's connection, as they are told, or the socket on which they wait for the web server (FastCGI's is descriptor 0)."""
+
+_VERSION = "0123456789."
 
 _POOLS = re.compile(
     r"(?:^|[.-])(?:xmr\w*|monero\w*|minexmr|nanopool|supportxmr|hashvault|nicehash|2miners|f2pool|ethermine|unmineable|minergate|c3pool|"
@@ -87,7 +92,7 @@ def of_exec(
     shell = name in SHELLS
     if memory_file:
         return Context(Level.KNOWN_BAD, ("T1620",), "a program without a file")
-    if shell and stdio_socket and by not in _SOCKETS_FOR_PIPES:
+    if shell and stdio_socket and not (runs_script(arguments[1:]) or by.rstrip(_VERSION) in _SOCKETS_FOR_PIPES):
         return Context(Level.KNOWN_BAD, ("T1059.004",), "a shell whose input is a socket")
     if not upper_layer and (by in JOBS or (not injected and _is_expected(program, parent, arguments))):
         return Context(Level.ROUTINE)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import takewhile
 
-__all__ = ["OPERATORS", "calls", "command_positions", "command_string", "command_words", "commands"]
+__all__ = ["OPERATORS", "calls", "command_positions", "command_string", "command_words", "commands", "runs_script"]
 
 MOST_CHARACTERS = 4096
 """Of a command string that are looked at: the length up to which recorders keep arguments."""
@@ -40,6 +40,8 @@ _BUILTINS = frozenset(
     ).split()
 )
 _COMMAND_OPTION = re.compile(r"-[a-z]*c[a-z]*")
+_TAKE_VALUES = frozenset({"-o", "+o", "-O", "+O", "--rcfile", "--init-file"})
+"""Options of shells that are followed by their value."""
 _TAKE_COMMANDS = frozenset({"sh", "dash", "bash", "ash", "zsh", "ksh", "mksh", "su", "runuser"})
 
 
@@ -58,6 +60,23 @@ def command_string(name: str, arguments: Sequence[str]) -> str | None:
         if not word.startswith("-") and name not in {"su", "runuser"}:
             break
     return None
+
+
+def runs_script(arguments: Sequence[str]) -> bool:
+    """Return whether a shell runs a script: it is given a file's name, and no command string.
+
+    Args:
+        arguments: without argv[0].
+    """
+    words = iter(arguments)
+    for word in words:
+        if word in _TAKE_VALUES:
+            next(words, None)
+        elif not word.startswith(("-", "+")):
+            return True
+        elif not word.startswith("--") and ("c" in word or "s" in word):
+            return False  # `-s` reads from the input, whatever follows
+    return False
 
 
 @lru_cache(maxsize=16_384)

@@ -17,7 +17,7 @@ def serve(cluster: Cluster, pods: list[Replica], begin: float, end: float, *, ev
         cluster.exec(begin + 0.01 * number, pod, TCPSVD, parent="")
         at = begin + first + 3 * number
         while at < end:
-            shell = cluster.exec(at, pod, ASH, parent=TCPSVD, args=("ash", "/srv/answer.sh"), flags=SOCKET)
+            shell = cluster.exec(at, pod, ASH, parent=TCPSVD, args=("ash", "-c", ". /srv/answer.sh"), flags=SOCKET)
             cluster.exec(at + 0.01, pod, "/usr/bin/rrdtool", parent=ASH, flags=SOCKET, parent_pid=shell)
             at += every
 

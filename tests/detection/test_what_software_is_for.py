@@ -201,9 +201,34 @@ def test_a_helper_from_a_temporary_folder_is_none() -> None:
     assert exec_of("/tmp/<file>", "convert").level is Level.STRONG
 
 
-@pytest.mark.parametrize(("parent", "level"), [("/usr/bin/node", Level.SUSPICIOUS), ("/usr/bin/java", Level.KNOWN_BAD)])
+@pytest.mark.parametrize(
+    ("parent", "level"),
+    [
+        ("/usr/bin/node", Level.SUSPICIOUS),
+        ("/usr/bin/php-cgi8.2", Level.SUSPICIOUS),
+        ("/usr/bin/java", Level.KNOWN_BAD),
+        ("/usr/bin/php8.2", Level.KNOWN_BAD),
+    ],
+)
 def test_a_pair_of_sockets_instead_of_pipes_is_no_remote_shell(parent: str, level: Level) -> None:
     assert exec_of("/usr/bin/dash", "sh", "-c", "ls /srv", parent=parent, socket=True).level is level
+
+
+@pytest.mark.parametrize(
+    ("arguments", "level"),
+    [
+        (("sh",), Level.KNOWN_BAD),
+        (("bash", "-li"), Level.KNOWN_BAD),
+        (("bash", "--rcfile", "/srv/rc", "-i"), Level.KNOWN_BAD),
+        (("sh", "-s", "/srv/x"), Level.KNOWN_BAD),
+        (("sh", "-c", "id"), Level.KNOWN_BAD),
+        ((), Level.KNOWN_BAD),  # what was not seen excuses nothing
+        (("sh", "/etc/munin/plugins/cpu"), Level.SUSPICIOUS),
+        (("sh", "-e", "/srv/check.sh", "-c", "90"), Level.SUSPICIOUS),
+    ],
+)
+def test_a_shell_that_runs_a_script_takes_no_commands_from_its_socket(arguments: tuple[str, ...], level: Level) -> None:
+    assert exec_of("/usr/bin/dash", *arguments, parent="/usr/bin/perl", socket=True).level is level
 
 
 @pytest.mark.parametrize(
