@@ -8,9 +8,10 @@ import dataclasses
 import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import takewhile
 
 from collector.detect import sayings
-from collector.detect.shell_commands import calls, command_positions, command_string, command_words, commands
+from collector.detect.shell_commands import OPERATORS, calls, command_positions, command_string, command_words, commands
 from collector.detect.tools import (
     CLIENTS,
     COMMON,
@@ -75,6 +76,12 @@ _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", 
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
 _RESTARTS = re.compile(r"kill(?: -(?:s )?(?:SIG)?(?:TERM|INT|15|2))? 1(?: *[;|&].*)?", re.DOTALL)
 """How administrators restart a container, which the kubelet then starts anew."""
+_MODE = re.compile(r"0?[0-7]{2}[0145]|[ug]*[-+=][rwX]+|[ugoa]*[-+=][rX]+")
+"""File rights that let nobody else write and make no file set-uid; to make a file a program is none of them in letters."""
+_SYSTEM = re.compile(
+    r"/(?:s?bin|usr|lib\w*|etc|root|home|boot|proc|sys|dev|run|var/run|var/spool/cron\w*|var/lib/kubelet)(?:/|$)|(?:/.*)?/\."
+)
+"""The system's own folders and hidden files: all others are a service's own data."""
 _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
 _TIDIES = frozenset({"find", "du", "ls", "stat"})
@@ -217,7 +224,19 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
 
 def manages(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool from outside is told what administrators tell it: `only_asks`, or to restart the container."""
-    return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None
+    return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None or _repairs(name, arguments)
+
+
+def _repairs(name: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether somebody sets a service's own files right: their rights, their owner, or a copy beside the file."""
+    words = [word for word in takewhile(lambda word: word not in OPERATORS, arguments[1:]) if not word.startswith("--")]
+    paths = [word for word in words if "/" in word]
+    if name == "cp" and len(paths) == 2 and paths[1].startswith(paths[0].partition(".")[0] + "."):
+        return not paths[0].startswith(TEMPORARY)
+    if name not in {"chmod", "chown"} or not paths:
+        return False
+    mode = name == "chown" or any(map(_MODE.fullmatch, words))
+    return mode and not any(path.startswith(TEMPORARY) or _SYSTEM.match(path) for path in paths)
 
 
 def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:

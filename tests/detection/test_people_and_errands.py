@@ -44,6 +44,12 @@ def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:
         "kill 1 7",
         "kill 7",
         "nc -z 10.0.0.9 1-1024",
+        "chmod -R 777 /srv",
+        "chmod u+s /srv/x",
+        "chmod +x /tmp/x",
+        "chown -R root: /etc",
+        "cp /bin/sh /srv/sh.bak",
+        "cp /tmp/x /tmp/x.bak",
     ],
 )
 @pytest.mark.parametrize("replicas", [1, 2, 4])
@@ -71,6 +77,10 @@ def test_a_person_who_does_more_than_look_is_told_however_many_replicas_there_ar
         "nc -zv -w 2 10.0.0.9 5432",
         "kill -s TERM 1",
         "tail -n 20 /x/app.log",
+        "cp /etc/nginx/nginx.conf /etc/nginx/nginx.conf.bak",
+        "cp /srv/words.txt /srv/words.old",
+        "chmod 644 /srv/words.txt; ls -l /srv",
+        "chown -R git: /data/shop.git",
     ],
 )
 def test_a_person_who_looks_or_asks_the_service_itself_is_a_note(cluster: Cluster, script: str) -> None:
