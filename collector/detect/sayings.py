@@ -13,6 +13,12 @@ _CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
 """What lies beside a service account's token and is no secret, though the path says so."""
 _PAGE = r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)"
 """The end of the name of what a web server runs."""
+_PROTECTION = (
+    r"falcond|falcon-sensor|crowdstrike|nessus\w{0,8}|cbagentd|cbdaemon|carbonblack|osqueryd?|auditbeat|auditd|wazuh\S{0,16}|ossec\S{0,16}|"
+    r"mdatp|sentinelone|s1agent|qualys\S{0,16}|clamd|clamav|sysdig|falco|tetragon|kubearmor|twistlock|aquasec|sophos\S{0,8}|rkhunter|"
+    r"chkrootkit|apparmor|selinux|aliyun\S{0,16}|aegis|bcm-agent|cloudmonitor|yunjing|ds_agent|kesl|esets"
+)
+"""What protects machines: intruders ask for it before they go on, and stop it."""
 _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), of_tools, level, technique, why)
     for pattern, of_tools, level, technique, why in (
@@ -66,7 +72,10 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "an option by which it starts other programs",
         ),
         (
-            r"/proc/(?:1|self)/(?:cgroup|mountinfo|mounts|status)|/\.dockerenv|/run/\.containerenv",
+            (
+                r"/proc/(?:(?:1|self)/)?(?:cgroup|mountinfo|mounts)\b|/proc/(?:1|self)/status|/\.dockerenv|/run/\.containerenv|"
+                r"/sys/kernel/security/|/var/lib/(?:kubelet|containerd|docker)\b"
+            ),
             False,
             Level.SUSPICIOUS,
             "T1497.001",
@@ -109,6 +118,37 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             Level.SUSPICIOUS,
             "T1082",
             "it looks at the system",
+        ),
+        (
+            r"/etc/(?:group|login\.defs|subuid)\b|/etc/ssh/sshd?_config",
+            False,
+            Level.SUSPICIOUS,
+            "T1087.001",
+            "it looks at the accounts",
+        ),
+        (
+            (
+                r"^(?s:(?=.*?\b(?:[ef]?grep|pgrep|pidof|p?kill|killall|systemctl|service|which|whereis|locate|find|ls|dpkg|rpm)\b)"
+                rf".*?\b(?:{_PROTECTION})\b)"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1518.001",
+            "it asks for what protects the machine",
+        ),
+        (
+            r"\bb64decode\b|\bbase64_decode\(|\bdecode_base64\b|\bgzinflate\(|\bfromCharCode\b|\batob\(|unpack\(\W{0,2}[uH]\*",
+            False,
+            Level.SUSPICIOUS,
+            "T1027",
+            "code that is hidden in data",
+        ),
+        (
+            r"-m (?:SimpleHTTPServer|http\.server|pyftpdlib)\b|\bphp[\d.]{0,4} -S |-run -e ?httpd|\bhttpd -f\w? -p",
+            False,
+            Level.SUSPICIOUS,
+            "T1048.003",
+            "it serves files",
         ),
         (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
         (
@@ -264,7 +304,7 @@ _KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], Context], ...] = tuple(
     for patterns in rows
 )
 """What nothing normal is told: all patterns of a row are in it, in whatever order. Each is found in one pass of any text."""
-_DISCOVERY = frozenset({"T1016", "T1057", "T1082"})
+_DISCOVERY = frozenset({"T1016", "T1057", "T1082", "T1087.001"})
 """Techniques of who only looks."""
 
 

@@ -109,6 +109,7 @@ _add(Level.SUSPICIOUS, "T1140", "decodes data", "base64 base32 xxd uudecode open
 _add(Level.SUSPICIOUS, "T1560.001", "packs data", "zip 7z 7za rar tar xz bzip2 zstd")
 _add(Level.SUSPICIOUS, "T1489", "stops processes", "kill pkill killall reboot shutdown halt poweroff")
 _add(Level.SUSPICIOUS, "T1485", "overwrites data", "dd truncate mkfs fallocate")
+_add(Level.SUSPICIOUS, "T1033", "asks who is logged in", "who w users last lastb lastlog finger")
 _add(Level.SUSPICIOUS, "T1554", "copies or links files", "cp ln mkfifo mknod patch")
 _add(Level.SUSPICIOUS, "T1562.001", "changes the kernel's settings", "sysctl")
 _add(Level.SUSPICIOUS, "T1553.004", "trusts further authorities", "update-ca-certificates update-ca-trust certutil")
@@ -134,7 +135,7 @@ HELPERS = frozenset(
 """What services start for a document, a picture or a mail that somebody sent, as rarely as somebody does."""
 
 _INSPECTION = {
-    "T1033": "id whoami who w users groups last lastlog logname",
+    "T1033": "id whoami groups logname",
     "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale "
     "lspci lsusb dmidecode systemd-detect-virt virt-what fdisk blkid lsns timedatectl journalctl lsb_release klist "
     "capsh getcap",

@@ -50,6 +50,8 @@ def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:
         "chown -R root: /etc",
         "cp /bin/sh /srv/sh.bak",
         "cp /tmp/x /tmp/x.bak",
+        "who -a",
+        "ps aux | grep -i falcon-sensor",
     ],
 )
 @pytest.mark.parametrize("replicas", [1, 2, 4])

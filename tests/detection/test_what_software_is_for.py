@@ -341,6 +341,13 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("yes > /dev/null", "T1499"),
         ("cp x.crt /usr/local/share/ca-certificates/", "T1553.004"),
         ("cp /root/.mozilla/firefox/x/logins.json /srv", "T1552.001"),
+        ("w; last -20", "T1033"),
+        ("ps aux | egrep 'falcond|nessusd'", "T1518.001"),
+        ("systemctl stop apparmor.service", "T1518.001"),
+        ("cat /etc/group", "T1087.001"),
+        ("cat /proc/mounts", "T1497.001"),
+        ("python3 -c 'import base64; exec(base64.b64decode(\"eA==\"))'", "T1027"),
+        ("python3 -m http.server 8000", "T1048.003"),
     ],
 )
 def test_words_say_what_they_are_about(words: str, technique: str) -> None:
@@ -384,6 +391,10 @@ def test_a_service_that_is_reloaded_is_not_stopped(words: str) -> None:
         ("echo ready > /proc/1/fd/1", "T1562.001"),
         ("yes | sort", "T1499"),
         ("wkhtmltopdf file:///srv/tmp/x.html x.pdf", "T1203"),
+        ("clamscan /srv/up/x", "T1518.001"),
+        ("osqueryd --flagfile /etc/osquery.flags", "T1518.001"),
+        ("ls /srv/falconry", "T1518.001"),
+        ("python3 -m json.tool", "T1048.003"),
     ],
 )
 def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> None:
