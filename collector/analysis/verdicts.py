@@ -164,7 +164,7 @@ class Verdicts:
         """Hold a saved sighting again that had not been decided when the collector stopped."""
         self._table.standing[row] = Standing.PENDING
         self._watched[row] = Watched(row, behaviour)
-        self._later(since + self._ns(self.settings.hold), self._watched[row])
+        self._wait(self._watched[row], since)
 
     def lose(self, node: NodeName, time: int, begin: int, end: int, count: int) -> None:
         """Take a loss; what was told of its time is told again with it."""
@@ -224,7 +224,7 @@ class Verdicts:
             return
         case = judging.Question(group, row, watched.behaviour, self.now, held, self._ns(self.settings.startup))
         if not held and accomplice is None and judging.must_wait(case, self._table):
-            self._wait(watched)
+            self._wait(watched, self.now)
             return
         judgement = judging.judge(case, self._table, self._limits)
         action, finding = self._in_context(watched, judgement, accomplice)
@@ -238,7 +238,7 @@ class Verdicts:
         waits = moving or (judgement.alone and action is not decision.Action.RAISE)
         holds = self.settings.odd_holds if judgement.undecided else self.settings.rollout_holds if waits else 0
         if action is decision.Action.HOLD or (moving and not held) or (held and watched.holds < holds):
-            self._wait(watched)
+            self._wait(watched, self.now)
         elif action is decision.Action.ACCEPT:
             self._accept(row, Standing.ACCEPTED)
         elif action is decision.Action.NOTE:
@@ -252,18 +252,19 @@ class Verdicts:
             if finding.severity >= Severity.HIGH:
                 self._later(self.now + self._cool_down(watched), watched)
 
-    def _wait(self, watched: Watched) -> None:
+    def _wait(self, watched: Watched, since: int) -> None:
+        """Hold a sighting from a time on."""
         own = watched.behaviour.type is BehaviourType.EXEC and not watched.behaviour.injected
         first = own and not watched.holds
         hold = min(self.settings.hold_own, self.settings.hold) if first else self.settings.hold
-        self._later(self.now + self._ns(hold), watched)
+        self._later(since + self._ns(hold), watched)
 
     def _waits_for_its_program(self, group: Group, row: int, watched: Watched) -> bool:
         """Return whether arguments are not judged: while their program is in question, and when it was told."""
         replica, first, told_for = int(self._table.replica[row]), int(self._table.first[row]), self._ns(self.settings.cool_down)
         standing = learning.standing_of(group, replica, watched.behaviour.base, first, self._table, told_for=told_for)
         if standing is Standing.PENDING:
-            self._wait(watched)
+            self._wait(watched, self.now)
         elif standing is not Standing.ACCEPTED:
             self._accept(row, standing)
         return standing is not Standing.ACCEPTED

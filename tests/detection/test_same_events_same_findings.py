@@ -135,6 +135,7 @@ def test_what_was_held_when_the_collector_stopped_is_still_decided() -> None:
     (alert,) = latest(second.advance(END))
 
     assert alert.behaviours[0].key == "/opt/odd <- /usr/bin/server"
+    assert [each.time for each in latest(first.advance(END))] == [alert.time]  # as if it had never stopped
 
 
 def test_changes_are_taken_once_and_absolute() -> None:
