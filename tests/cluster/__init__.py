@@ -6,7 +6,7 @@ a node removes first what killed owners left. `python -m cluster` says what else
 
     with Node.started("main") as node:
         node.load(work_image())
-        node.api.post("/api/v1/namespaces", {"metadata": {"name": "shop"}})
+        node.api.make_namespace("shop")
         node.kubectl("rollout", "status", "deployment/cart", "--namespace=shop")
 
 Nothing in here knows peerwatch.

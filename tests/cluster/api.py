@@ -5,7 +5,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
@@ -77,9 +77,9 @@ class Api:
         """Delete an object, or all of a collection."""
         return self.request("DELETE", path, **query)
 
-    def make_namespace(self, name: str, timeout_s: float = 60) -> None:
+    def make_namespace(self, name: str, labels: Mapping[str, str] | None = None, timeout_s: float = 60) -> None:
         """Make a namespace; pods can be made when this returns: not before a controller made its first service account."""
-        self.post("/api/v1/namespaces", {"metadata": {"name": name}})
+        self.post("/api/v1/namespaces", {"metadata": {"name": name, "labels": dict(labels or {})}})
         deadline = time.monotonic() + timeout_s
         while not self.get(f"/api/v1/namespaces/{name}/serviceaccounts", fieldSelector="metadata.name=default")["items"]:
             assert time.monotonic() < deadline, f"namespace {name} has no service account"

@@ -99,7 +99,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(node: Node, way: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    node.api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    node.api.make_namespace(NAMESPACE)
     node.api.post(f"/api/v1/namespaces/{NAMESPACE}/configmaps", {"metadata": {"name": "peerwatch-ca"}})
     place = Place(node, way, tmp_path_factory.mktemp("accounts"))
     yield place

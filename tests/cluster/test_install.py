@@ -41,7 +41,7 @@ _numbers = itertools.count()
 @contextlib.contextmanager
 def _namespace(release: Release) -> Iterator[str]:
     name = f"shop-{next(_numbers)}-{os.getpid()}"
-    release.node.api.post("/api/v1/namespaces", {"metadata": {"name": name}})
+    release.node.api.make_namespace(name)
     yield name
     release.node.api.delete(f"/api/v1/namespaces/{name}")
 

@@ -37,7 +37,7 @@ class Place:
         self._cluster_wide: list[str] = []
 
     def make(self) -> None:
-        self.api.post("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
+        self.api.make_namespace(self.namespace)
         for name in ("agent", "other", "alice", "collector"):
             self.api.post(f"{self.core}/serviceaccounts", {"metadata": {"name": name}})
         self.api.post(f"{self.core}/configmaps", {"metadata": {"name": "ca"}})

@@ -49,7 +49,7 @@ def watch(node: Node, way: Proxy, tmp_path_factory: pytest.TempPathFactory) -> I
     """A view of a privileged deployment that an ingress leads to and that may read secrets, and of one that may nothing."""
     node.load(images.work())
     api, path = node.api, f"/api/v1/namespaces/{NAMESPACE}"
-    api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": {"environment": "production"}}})
+    api.make_namespace(NAMESPACE, {"environment": "production"})
     watch = None
     try:
         _grant(node, "collector", _chart_rules(), everywhere=True)

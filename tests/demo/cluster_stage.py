@@ -135,7 +135,7 @@ class KubernetesStage:
 
     def _deploy(self) -> None:
         api = self._node.api
-        api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        api.make_namespace(NAMESPACE)
         for name, address, port, replicas in (("db", DB, DB_PORT, 2), ("cart", CART, CART_PORT, self.replicas)):
             service = {"clusterIP": address, "selector": {"app": name}, "ports": [{"port": port}]}
             api.post(f"/api/v1/namespaces/{NAMESPACE}/services", {"metadata": {"name": name}, "spec": service})

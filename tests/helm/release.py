@@ -84,7 +84,7 @@ class Release:
         os.chown(self._volume, 65532, 65532)
         self._values.write_text(json.dumps(self._settings))
         label = {"pod-security.kubernetes.io/enforce": "privileged"}
-        self.node.api.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE, "labels": label}})
+        self.node.api.make_namespace(NAMESPACE, label)
         volume = {
             "capacity": {"storage": "1Gi"},
             "accessModes": ["ReadWriteOnce"],
