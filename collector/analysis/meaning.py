@@ -15,9 +15,9 @@ __all__ = ["NO_JOB", "meaning", "said"]
 
 _ACCEPTED = int(Standing.ACCEPTED)
 
-VARIETY = 16
+VARIETY = 32
 """Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
-services and generated ones have up to 11, build runners and task queues more than 20 within an hour."""
+services have up to 19 within an hour, and more in a month; build runners, most of which are known by name, 18 to 25."""
 
 NO_JOB = (
     *("T1003", "T1014", "T1046", "T1053", "T1055", "T1136", "T1496", "T1547", "T1552", "T1562", "T1570", "T1571", "T1574"),
@@ -90,6 +90,8 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
         return True
     if any(_is_others(entry, question, table) for entry in group.runs_scripts):
         return True
+    if _is_brought(question.behaviour.exe):
+        return False  # that it starts many programs of its image does not say that it is given others
     rows = group.rows_of(int(BehaviourType.EXEC))
     if len(question.group.replicas) > 1:
         rows = rows[table.slot[rows] != table.slot[question.row]]

@@ -31,6 +31,8 @@ _IPV4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 _DATE = re.compile(r"(?<!\d)\d{4}-\d\d-\d\d(?:[T_ ]\d\d:?\d\d(?::?\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\d)")
 _TIME = re.compile(r"(?<![\d:])\d{1,2}:\d\d(?::\d\d)?(?![\d:])")
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_TOKEN = re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|(?<=Bearer )[\w.~+/-]{12,}=*")
+"""A JSON web token, whose beginning is that of any JSON object in base64, or what stands for a bearer: each pod has its own."""
 _POD = re.compile(r"(?:-[bcdfghjklmnpqrstvwxz0-9]{8,10})?-[bcdfghjklmnpqrstvwxz2456789]{5}(?![0-9A-Za-z])")
 """How Kubernetes ends generated names: an alphabet without vowels, so that no words come of it."""
 _SPACE = re.compile(r"\s")
@@ -86,6 +88,7 @@ def typed(word: str) -> str:
         kept.append(text)
         return f"\0{len(kept) - 1}\0"
 
+    word = _TOKEN.sub(lambda _: keep("<token>"), word)
     if "://" in word:
         word = _URL.sub(lambda match: keep(_url(match)), word)
     word = _IPV4.sub(lambda match: keep(f"<{_host(match[0])}>" if _is_address(match[0]) else "<n>"), word)

@@ -13,6 +13,7 @@ _CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
 """What lies beside a service account's token and is no secret, though the path says so."""
 _PAGE = r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)"
 """The end of the name of what a web server runs."""
+_LOGS = r"/var/(?:log|mail|spool/mail)/"
 _PROTECTION = (
     r"falcond|falcon-sensor|crowdstrike|nessus\w{0,8}|cbagentd|cbdaemon|carbonblack|osqueryd?|auditbeat|auditd|wazuh\S{0,16}|ossec\S{0,16}|"
     r"mdatp|sentinelone|s1agent|qualys\S{0,16}|clamd|clamav|sysdig|falco|tetragon|kubearmor|twistlock|aquasec|sophos\S{0,8}|rkhunter|"
@@ -120,11 +121,30 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it looks at the system",
         ),
         (
-            r"/etc/(?:group|login\.defs|subuid)\b|/etc/ssh/sshd?_config",
+            r"/etc/(?:group|subuid)\b|/etc/ssh/sshd?_config",
             False,
             Level.SUSPICIOUS,
             "T1087.001",
             "it looks at the accounts",
+        ),
+        (
+            r"/etc/login\.defs\b|\bpwquality\b|\bchage\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1201",
+            "it asks what passwords have to be",
+        ),
+        (
+            (
+                r"\betcdctl\b[^;|&]{0,128}\sget (?:(?:/|''|\"\"|'/'|\"/\"|) --(?:prefix|from-key)\b|"
+                r"--(?:prefix|from-key) (?:/|''|\"\"|'/'|\"/\"|)(?:\s|$))|"
+                r"\b(?:redis|valkey)-cli\b[^;|&]{0,96}\s(?:--rdb|--bigkeys|--scan|keys ['\"]?\*)|"
+                r"\bstats (?:cachedump|items)|\blru_crawler metadump"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1213",
+            "it takes out all that a store holds",
         ),
         (
             (
@@ -219,13 +239,14 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         ),
         (
             (
-                r"(?:^|[;&|(]|-\w{0,3}c|[\s;]:|\becho(?: -n)?(?: (?:''|\"\"))?|/dev/null|\btrue)\s{0,4}>\s{0,4}/var/log/|"
-                r"\b(?:truncate|shred|rm|unlink)\b[^;|&]{0,96}\s/var/log/|/dev/null /var/log/"
+                r"(?:^|[;&|(]|-\w{0,3}c|[\s;]:|\becho(?: -n)?(?: (?:''|\"\"))?|/dev/null|\btrue)\s{0,4}0?>"
+                rf"\s{{0,4}}{_LOGS}|"
+                rf"\b(?:truncate|shred|rm|unlink)\b[^;|&]{{0,96}}\s{_LOGS}|/dev/null {_LOGS}"
             ),
             False,
             Level.SUSPICIOUS,
             "T1070.002",
-            "it empties or removes logs",
+            "it empties or removes logs or mail",
         ),
         (
             r"\bhistory -c\b|\bHIST(?:SIZE|FILESIZE)=0|\bset \+o history\b",

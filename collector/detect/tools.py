@@ -78,7 +78,8 @@ _add(Level.STRONG, "T1547.006", "loads kernel modules", "insmod modprobe rmmod k
 _add(Level.STRONG, "T1548.003", "changes the user", "sudo sudoedit su pkexec doas visudo runuser")
 _add(Level.STRONG, "T1548.001", "gives rights to files", "setcap chattr setfacl")
 _add(Level.STRONG, "T1136.001", "manages accounts", "useradd adduser usermod userdel passwd chpasswd groupadd deluser")
-_add(Level.STRONG, "T1053.003", "schedules jobs", "crontab at batch systemctl")
+_add(Level.STRONG, "T1053.003", "schedules jobs", "crontab systemctl")
+_add(Level.STRONG, "T1053.002", "schedules jobs", "at batch")
 _add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack patator john hashcat")
 _add(Level.STRONG, "T1021.004", "opens remote shells", "ssh sshpass sshd scp sftp dropbear ssh-keygen ssh-keyscan telnet")
 _add(

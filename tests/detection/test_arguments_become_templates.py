@@ -12,6 +12,9 @@ def text(*argv: str, name: str = "") -> str:
     return arguments.text_of(arguments.template(name or argv[0], argv[1:]))
 
 
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.RJ7-lh74do_x"
+
+
 @pytest.mark.parametrize(
     ("argv", "template"),
     [
@@ -19,6 +22,12 @@ def text(*argv: str, name: str = "") -> str:
         (("curl", "http://203.0.113.9/x.sh"), "<http:public:203.0.0.0/16>"),
         (("curl", "https://user:secret@10.1.2.3/x"), "<https:private>"),
         (("curl", "http://[fd00::7]:80/x"), "<http:private:80>"),
+        (("curl", "-H", f"Authorization: Bearer {JWT}"), '-H "Authorization: Bearer <token>"'),
+        (("tool", f"--token={JWT}"), "--token=<token>"),
+        (
+            ("sh", "-c", "curl -H 'Authorization: Bearer s3cr3t/T0ken+of==' http://api:80/"),
+            '-c curl -H "Authorization: Bearer <token>" <http:api:80>',
+        ),
         (("nc", "203.0.113.9", "4444"), "<public:203.0.0.0/16> <n>"),
         (("tool", "7e0c1c1e-1111-4222-8333-abcdefabcdef"), "<id>"),
         (("tool", "/tmp/job-1-9ee24c57f9.txt"), "/tmp/job-<n>-<id>.txt"),
