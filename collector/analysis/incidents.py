@@ -223,7 +223,7 @@ class IncidentBook:
                 continue  # an alert is told as one, not hidden in what was a note
             if incident.grows(finding.replica.uid, parent_pid, finding.first_event):
                 return incident
-            if alert and (_same_errand(finding, incident) or _goes_on(finding, incident)):
+            if alert and (_same_errand(finding, incident) or _goes_on(finding, incident) or _is_more(finding, incident)):
                 return incident
             if finding.first_event - incident.first_event > LONGEST:
                 continue
@@ -371,6 +371,13 @@ def _goes_on(finding: Finding, incident: OpenIncident) -> bool:
     if finding.first_event - incident.first_event > ERRAND:
         return False
     return any(finding.context.why == each.context.why for each in incident.findings.values())
+
+
+def _is_more(finding: Finding, incident: OpenIncident) -> bool:
+    """Return whether an alert told of a replica that it does this at all, and now it is told how often."""
+    behaviour = finding.behaviour
+    told = incident.findings.get((finding.group.container, finding.replica.uid, int(behaviour.type), behaviour.key))
+    return bool(finding.deed) and told is not None and finding.first_event - incident.last <= ERRAND
 
 
 def _words(workload: WorkloadKey) -> tuple[str, str, str, str]:

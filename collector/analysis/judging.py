@@ -41,7 +41,9 @@ NEWCOMER = 120 * NANOSECONDS
 hook that is met for the first time."""
 
 REVISION = 240 * NANOSECONDS
-"""So long after a revision's first event its replicas had little time for all that it can do; 120 s silences less."""
+"""So long after a revision's first event its replicas had little time for all that it can do; 120 s silences less …"""
+WORKLOAD = 60 * NANOSECONDS
+"""… and so long after a workload's. 120 s silences a few alerts more, and loses one who was there from the start."""
 
 TOGETHER = 60 * NANOSECONDS
 """What is said from outside to most replicas within this time was said to all of them: an errand, nobody who picked one."""
@@ -311,8 +313,9 @@ def _is_news(case: decision.Case, question: Question, first: npt.NDArray[np.int6
     What a new version does when it is asked to comes to one replica after the other, as requests do.
     """
     begun = int(first.min())
-    rolled_out = begun - question.group.first >= REVISION and question.now - begun < REVISION
-    return rolled_out and len(first) > 1 and not case.person and case.level < context.Level.STRONG
+    rolled_out = begun - question.group.first >= REVISION
+    news = question.now - begun < (REVISION if rolled_out else WORKLOAD)
+    return news and len(first) > 1 and not case.person and case.level < context.Level.STRONG
 
 
 def _decide(

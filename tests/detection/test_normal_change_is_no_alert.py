@@ -59,6 +59,19 @@ def test_what_a_new_revision_does_when_it_is_asked_to_is_no_alert(cluster: Clust
     assert alerts(analyse(cluster, until=1300)) == []
 
 
+def test_what_a_new_workload_does_when_it_is_asked_to_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 600)
+    for number, pod in enumerate(pods):
+        for beat in range(300):
+            words = f"bc <<< {chr(97 + beat % 3)}"
+            cluster.exec(2 * beat + 0.3 + number / 10, pod, "/usr/bin/dash", parent="/usr/bin/server", args=("sh", "-c", words))
+        asked = ("sh", "-c", "7z a -bd /tmp/t.7z /srv/x; rm -f /tmp/t.7z")
+        cluster.exec(40.5 + 14 * number, pod, "/usr/bin/dash", parent="/usr/bin/server", args=asked)
+
+    assert alerts(analyse(cluster, until=700)) == []
+
+
 def test_what_one_replica_of_a_new_revision_goes_on_doing_alone_is_told(cluster: Cluster) -> None:
     old, new = cluster.pods(4), cluster.pods(4, revision="r2", at=600)
     cluster.normal(old, 0, 600)

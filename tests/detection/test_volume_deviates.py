@@ -135,6 +135,18 @@ def test_a_new_place_outside_that_one_replica_goes_on_contacting(cluster: Cluste
     assert alert.time - BEGIN - ATTACK * SECOND < 420 * SECOND
 
 
+def test_a_new_place_that_was_told_of_with_its_tool_is_not_told_of_again(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods, 2_400)
+    cluster.exec(ATTACK, pods[2], "/usr/bin/w3m", args=("w3m", "-dump", "http://203.0.113.77/"))
+    for number in range(8):
+        cluster.connect(ATTACK + 0.1 + 40 * number, pods[2], "/usr/bin/w3m", ("203.0.113.77", 80))
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert {each.key.partition(" ")[0] for each in alert.behaviours} == {"/usr/bin/w3m"}
+
+
 def test_the_same_of_a_single_replica_with_history(cluster: Cluster) -> None:
     pods = cluster.pods(1)
     serve(cluster, pods, 4_800)
