@@ -231,8 +231,10 @@ def _repairs(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether somebody sets a service's own files right: their rights, their owner, or a copy beside the file."""
     words = [word for word in takewhile(lambda word: word not in OPERATORS, arguments[1:]) if not word.startswith("--")]
     paths = [word for word in words if "/" in word]
-    if name == "cp" and len(paths) == 2 and paths[1].startswith(paths[0].partition(".")[0] + "."):
-        return not paths[0].startswith(TEMPORARY)
+    if name == "cp" and len(paths) == 2:
+        (folder, _, file), (beside, _, copy) = (path.rpartition("/") for path in paths)
+        stem = file.partition(".")[0]
+        return bool(stem) and folder == beside and stem == copy.partition(".")[0] and not paths[0].startswith(TEMPORARY)
     if name not in {"chmod", "chown"} or not paths:
         return False
     mode = name == "chown" or any(map(_MODE.fullmatch, words))

@@ -74,7 +74,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         ),
         (
             (
-                r"/proc/(?:(?:1|self)/)?(?:cgroup|mountinfo|mounts)\b|/proc/(?:1|self)/status|/\.dockerenv|/run/\.containerenv|"
+                r"/proc/(?:1|self)/(?:cgroup|mountinfo|mounts|status)|/\.dockerenv|/run/\.containerenv|"
                 r"/sys/kernel/security/|/var/lib/(?:kubelet|containerd|docker)\b"
             ),
             False,
@@ -114,7 +114,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it looks at other processes",
         ),
         (
-            r"/proc/(?:version|cpuinfo)\b|/etc/(?:\S+-release|issue)\b",
+            r"/proc/(?:version|cpuinfo|mounts)\b|/etc/(?:\S+-release|issue)\b",
             False,
             Level.SUSPICIOUS,
             "T1082",

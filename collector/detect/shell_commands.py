@@ -63,7 +63,9 @@ def command_string(name: str, arguments: Sequence[str]) -> str | None:
 
 
 def runs_script(arguments: Sequence[str]) -> bool:
-    """Return whether a shell runs a script: it is given a file's name, and no command string.
+    """Return whether a shell runs a script: it is given a file's path, and no command string.
+
+    Its own input has a path, too (`/dev/stdin`), and `busybox sh` is given the name of a shell.
 
     Args:
         arguments: without argv[0].
@@ -73,7 +75,8 @@ def runs_script(arguments: Sequence[str]) -> bool:
         if word in _TAKE_VALUES:
             next(words, None)
         elif not word.startswith(("-", "+")):
-            return True
+            folder, _, name = word.rpartition("/")
+            return bool(folder) and not word.startswith(("/dev/", "/proc/")) and name not in _TAKE_COMMANDS
         elif not word.startswith("--") and ("c" in word or "s" in word):
             return False  # `-s` reads from the input, whatever follows
     return False
