@@ -27,7 +27,8 @@ START_S = 120
 def make_folder(folder: Path) -> None:
     """Make a node's folder; the last node to end takes away the one around it, maybe at this moment."""
     while True:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # or existed: `exist_ok` fails when it is gone a moment later
+            folder.parent.mkdir(parents=True)
         try:
             folder.mkdir(mode=0o700)
         except FileNotFoundError:
