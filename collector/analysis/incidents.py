@@ -145,14 +145,13 @@ class OpenIncident:
 
     def add(self, finding: Finding) -> None:
         """Add a finding."""
-        replica, behaviour = finding.replica, finding.behaviour
-        key = (finding.group.container, replica.uid, int(behaviour.type), behaviour.key)
+        key = _key(finding)
         told = self.findings.get(key)
         if told is None and self.full:
             self.left_out += 1
         elif told is None or (told.severity, bool(told.deed)) <= (finding.severity, bool(finding.deed)):
             self.findings[key] = finding  # else what was told already says more
-        self._meet(finding.group, replica, finding.first_event, deed(behaviour))
+        self._meet(finding.group, finding.replica, finding.first_event, deed(finding.behaviour))
         self.first_event = min(self.first_event, finding.first_event)
         self.last = max(self.last, finding.time)
         self.changed = True
@@ -375,9 +374,13 @@ def _goes_on(finding: Finding, incident: OpenIncident) -> bool:
 
 def _is_more(finding: Finding, incident: OpenIncident) -> bool:
     """Return whether an alert told of a replica that it does this at all, and now it is told how often."""
+    return bool(finding.deed) and finding.first_event - incident.last <= ERRAND and _key(finding) in incident.findings
+
+
+def _key(finding: Finding) -> tuple[str, str, int, str]:
+    """Return what tells the findings of an incident apart: on which replica, and what it does."""
     behaviour = finding.behaviour
-    told = incident.findings.get((finding.group.container, finding.replica.uid, int(behaviour.type), behaviour.key))
-    return bool(finding.deed) and told is not None and finding.first_event - incident.last <= ERRAND
+    return finding.group.container, finding.replica.uid, int(behaviour.type), behaviour.key
 
 
 def _words(workload: WorkloadKey) -> tuple[str, str, str, str]:

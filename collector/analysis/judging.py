@@ -327,11 +327,12 @@ def _decide(
     and not from replicas.
     """
     verdict = decision.decide(case, limits)
-    if verdict.action is decision.Action.RAISE and case.level is context.Level.KNOWN_BAD:
+    if verdict.action is not decision.Action.RAISE:
+        return verdict, False
+    if case.level is context.Level.KNOWN_BAD:
         return verdict, case.newcomer and case.unsuspected > 0
-    news = verdict.action is decision.Action.RAISE and _is_news(case, question, first)
-    known = case.supporters > 0 and not case.person and case.level < context.Level.KNOWN_BAD
-    if verdict.action is not decision.Action.RAISE or not known:
+    news = _is_news(case, question, first)
+    if case.person or not case.supporters:
         return verdict, news
     became = turn(question, table)
     if became is Turn.OVER:

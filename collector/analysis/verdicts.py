@@ -163,8 +163,8 @@ class Verdicts:
     def resume(self, row: int, behaviour: Behaviour, since: int) -> None:
         """Hold a saved sighting again that had not been decided when the collector stopped."""
         self._table.standing[row] = Standing.PENDING
-        self._watched[row] = Watched(row, behaviour)
-        self._wait(self._watched[row], since)
+        watched = self._watched[row] = Watched(row, behaviour)
+        self._wait(watched, since)
 
     def lose(self, node: NodeName, time: int, begin: int, end: int, count: int) -> None:
         """Take a loss; what was told of its time is told again with it."""

@@ -223,7 +223,10 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
 
 
 def manages(name: str, arguments: tuple[str, ...]) -> bool:
-    """Return whether a tool from outside is told what administrators tell it: `only_asks`, or to restart the container."""
+    """Return whether a tool from outside is told what administrators tell it.
+
+    That is to ask (`only_asks`), to restart the container, or to set the service's own files right.
+    """
     return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None or _repairs(name, arguments)
 
 

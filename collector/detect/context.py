@@ -51,6 +51,7 @@ _SOCKETS_FOR_PIPES = frozenset(
 client's connection, as they are told, or the socket on which they wait for the web server (FastCGI's is descriptor 0)."""
 
 _VERSION = "0123456789."
+"""What the name of a program ends in that is installed beside its other versions."""
 
 _POOLS = re.compile(
     r"(?:^|[.-])(?:xmr\w*|monero\w*|minexmr|nanopool|supportxmr|hashvault|nicehash|2miners|f2pool|ethermine|unmineable|minergate|c3pool|"
