@@ -150,7 +150,7 @@ def _false(
     place = alert.workload.namespace, alert.workload.name
     during = any(place == (namespace, name) and begin <= alert.time <= end for namespace, name, begin, end in rollouts)
     rows = Counter(-1 if event in attacked else noise.get(event, 0) for event in alert.evidence)
-    row = rows.most_common(1)[0][0] if rows else 0
+    row = max(rows, key=lambda each: (rows[each], -each), default=0)  # of two alike always the same, whatever the order
     return FalseAlert(alert, (*place, recording), row, during)
 
 

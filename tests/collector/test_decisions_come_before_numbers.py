@@ -7,7 +7,8 @@ import pytest
 from detection.cluster import BEGIN, CART, SECOND, Cluster, Replica, alerts, latest
 from peerwatch.columns import ProcessFlag
 
-from collector.analysis import behaviour_keys, judging
+from collector.analysis import behaviour_keys
+from collector.analysis.behaviours import context_of
 from collector.analysis.curated import CuratedAnalysis
 from collector.analysis.curation import behaviour_of
 from collector.analysis.findings import Finding
@@ -331,7 +332,7 @@ def test_an_approval_is_about_how_often_as_well(story: Story, action: Action, to
     behaviour = behaviour_of(BehaviourType.EXEC, PSQL, ("psql",), "/usr/bin/server")
     finding = Finding(
         *(group, group.replicas[0], behaviour, story.analysis._verdicts.now, BEGIN),  # noqa: SLF001 — ditto
-        *(Severity.MEDIUM, 0.9, IncidentKind.VOLUME_DEVIATION, 4, 0, 0, 0, 0, judging.context_of(behaviour), False),
+        *(Severity.MEDIUM, 0.9, IncidentKind.VOLUME_DEVIATION, 4, 0, 0, 0, 0, context_of(behaviour), False),
     )
     story.analysis._verdicts.deviates(Deviation(finding, []))  # noqa: SLF001 — ditto
     assert len(story.until(95).told()) == told
