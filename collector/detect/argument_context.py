@@ -6,7 +6,7 @@ A trait that the program's usual arguments have as well says nothing, the others
 
 import dataclasses
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import takewhile
 
@@ -93,6 +93,8 @@ _CODES = re.compile(r"enc|base64|aes.*|des.*|bf.*|rc4.*|camellia.*|chacha.*|smim
 """What openssl is told where it hides data or reaches out: services check, hash, sign and make certificates."""
 _ERLANG = ("-s", "unix:cmd")
 """How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
+_RESOLVES = re.compile(r"a?hosts(?:v[46])?|services|protocols|networks")
+"""What getent is asked by scripts that wait for another service: as connecting to it does."""
 _QUERIES = {
     name: re.compile(query)
     for names, query in (
@@ -181,11 +183,18 @@ def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) 
     """Return whether a tool is told what every service tells it, in each of its calls if a command string is given."""
     if name in _TIDIES and script is None:
         return _tidies(arguments)
-    if name not in {"kill", "openssl"}:
+    if name not in _PLAIN_IF:
         return False
     told = (arguments,) if script is None else calls(script, name)
-    plain = all(only_asks(name, each) if name == "kill" else not any(map(_CODES.fullmatch, each[1:2])) for each in told)
-    return bool(told) and plain
+    return bool(told) and all(map(_PLAIN_IF[name], told))
+
+
+_PLAIN_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
+    "kill": lambda call: only_asks("kill", tuple(call)),
+    "openssl": lambda call: not any(map(_CODES.fullmatch, call[1:2])),
+    "getent": lambda call: any(map(_RESOLVES.fullmatch, call[1:2])),
+}
+"""Tools that can do much, and when a call of one is what every service does."""
 
 
 def _tidies(arguments: tuple[str, ...]) -> bool:

@@ -126,7 +126,9 @@ def _file(program: str, *, upper_layer: bool, injected: bool) -> list[Context]:
 
 def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> Context | None:
     """Return what a tool is for, None if it is none or is used as services use it."""
-    known = tool_as_used(name, arguments)
+    known = tool(name)
+    if not (injected and known is not None and known.inspection):  # what services look at every day, persons do look at
+        known = tool_as_used(name, arguments)
     if known is None:
         return None
     if injected:

@@ -187,6 +187,9 @@ def exec_of(
         (("openssl", "s_client", "-connect", "203.0.113.9:443"), "/usr/bin/dash", Level.SUSPICIOUS),
         (("kill", "-HUP", "1"), "/usr/bin/dash", Level.NEUTRAL),
         (("kill", "-9", "1"), "/usr/bin/dash", Level.SUSPICIOUS),
+        (("getent", "hosts", "db.shop"), "/usr/bin/dash", Level.NEUTRAL),
+        (("getent", "ahostsv4", "db.shop"), "/usr/bin/dash", Level.NEUTRAL),
+        (("getent", "passwd"), "/usr/bin/dash", Level.SUSPICIOUS),
         (("convert", "/srv/a.png", "/srv/b.png"), "/usr/bin/php8.2", Level.ROUTINE),
         (("nginx", "-s", "reload"), "/usr/bin/nginx", Level.ROUTINE),
         (("tar", "xf", "/srv/upload.tar"), "/usr/bin/php8.2", Level.NEUTRAL),
@@ -370,6 +373,16 @@ def test_words_say_what_they_are_about(words: str, technique: str) -> None:
 @pytest.mark.parametrize("words", ["kill 1", "kill -HUP 7; kill 10", "kill -9 7", "kill -HUP 7; bash -c 'kill 1'", "id;kill 1"])
 def test_a_service_that_is_stopped_is_not_reloaded(words: str) -> None:
     assert "T1489" in exec_of("/usr/bin/dash", "sh", "-c", words).techniques
+
+
+@pytest.mark.parametrize(("words", "level"), [("getent hosts db.shop", Level.SUSPICIOUS), ("getent passwd", Level.STRONG)])
+def test_a_script_that_waits_for_a_service_looks_for_nobody(words: str, level: Level) -> None:
+    assert exec_of("/usr/bin/dash", "sh", "-c", words, parent="/usr/bin/server").level is level
+
+
+def test_a_person_who_resolves_names_looks_around() -> None:
+    said = exec_of("/usr/bin/getent", "getent", "hosts", "db.shop", parent="", injected=True)
+    assert (said.techniques, said.inspection) == (("T1018",), True)
 
 
 @pytest.mark.parametrize("words", ["kill -HUP 1", "kill -s USR1 $(cat /run/x.pid)", "openssl dgst -sha256 /srv/x;kill -USR2 7"])
