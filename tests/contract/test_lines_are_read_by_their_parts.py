@@ -25,6 +25,12 @@ DEEDS = [
     b'"accept":{"protocol":"TCP","address":"10.0.0.1","port":80,"count":7,"peer":{"namespace":"a","workload":{"name":"b"}}}}',
     b'"connect":{"protocol":"TCP","address":"10.0.0.1","port":80,"peer":{"namespace":"a"},"count":7}}',
     b'"connect":{"address":"10.0.0.1","count":7,"peer":{"workload":{"name":"b"},"namespace":"a"},' + LAST + b"}}",
+    b'"listen":{"protocol":"TCP","address":"::1","port":65535}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":50874,"result":"OK","count":1}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":42948,"result":"OK","count":1}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":42948,"result":"OK","count":1,' + LAST + b"}}",
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":0,"result":"OK","count":1}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","result":"OK","count":1}}',
 ]
 ODD = [
     b'"listen":{"address":"::1","count":3}}',  # a field that this kind does not have
@@ -54,6 +60,12 @@ ODD = [
     b'"loss":{"count":3}}',
     b'"exec":{"new":{},"exec":{"count":3}}}',
     b'"connect":{"address":"10.0.0.1","result":"},"count":3}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":70874,"result":"OK","count":1}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":00874,"result":"OK","count":1}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":"5087","result":"OK","count":1}}',
+    b'"connect":{"protocol":"UDP","address":"10.0.0.1","port":64937,"port":50874,"count":1}}',
+    b'"connect":{"address":"10.0.0.1","peer":{"port":50874},"port":42948,"count":1}}',
+    b'"exit":{"port":50874}}',
 ]
 
 
@@ -94,6 +106,24 @@ ODD_PROCESSES = [
 ]
 
 
+SUBJECTS = [
+    b"",
+    b'"node":"n",',
+    b'"node":"n", ',
+    b'"node":"n","pod":{"name":"a"},',
+    b'"node":"n","pod":{"name":"b"},',
+    b'"node":"n","new":{"process":{"pid":1}},',
+]
+ODD_SUBJECTS = [
+    b'"node":"n","node":"m",',
+    b'"node":"n","exec":{},',
+    b'"node":"n","process":{"pid":2},',
+    b'"node":"n"',
+]
+LONG = b'{"pid":12,"startTime":%b,"exe":"/bin/a","args":["a","b","c","d"],"cwd":"/somewhere/below"}' % MOMENT
+LONGER = LONG.replace(b"below", b"below/it")
+
+
 def said(lines: list[bytes]) -> list[bytes]:
     reader = jsonlines.Reader(skip_bad_lines=True)
     return [written for table in reader.read(lines) for written in jsonlines.write(table)]
@@ -126,6 +156,23 @@ def test_a_process_is_what_it_is_as_a_whole(process: bytes) -> None:
 @given(st.lists(st.sampled_from(PROCESSES + ODD_PROCESSES), max_size=30))
 def test_processes_that_came_before_change_nothing(processes: list[bytes]) -> None:
     lines = [HEAD.replace(b'{"pid":1}', each) + DEEDS[0] for each in processes]
+
+    assert said(lines) == list(itertools.chain.from_iterable(said([as_a_whole(line)]) for line in lines))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(SUBJECTS + ODD_SUBJECTS), st.sampled_from([LONG, LONGER, b'{"pid":1}']), st.sampled_from(DEEDS)
+        ),
+        max_size=30,
+    )
+)
+def test_whose_a_process_was_before_changes_nothing(parts: list[tuple[bytes, bytes, bytes]]) -> None:
+    lines = [
+        HEAD.replace(b'"node":"n",', subject).replace(b'"process":{"pid":1}', b'"process":' + process) + deed
+        for subject, process, deed in parts
+    ]
 
     assert said(lines) == list(itertools.chain.from_iterable(said([as_a_whole(line)]) for line in lines))
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from peerwatch.times import MOST_NS, parse_duration
 
-__all__ = ["WrongError", "duration", "integer", "items", "mapping", "number_of", "pairs", "text", "texts"]
+__all__ = ["MOST_PORT", "WrongError", "duration", "integer", "items", "mapping", "number_of", "pairs", "text", "texts"]
 
 MAX_DIGITS = 20
 """Digits of the largest 64-bit number: Python refuses to convert thousands, and none is meant."""
+
+MOST_PORT = 65_535
 
 Object = dict[str, Any]
 

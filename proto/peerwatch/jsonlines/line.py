@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from peerwatch.columns import I64, PARTS, ColumnsBuilder, EventColumns, EventKind, Part, Processes, columns_of, rows_of
-from peerwatch.jsonlines.fields import WrongError, mapping
+from peerwatch.jsonlines.fields import MOST_PORT, WrongError, mapping
 from peerwatch.jsonlines.moments import Moments
 from peerwatch.jsonlines.objects import (
     KINDS,
@@ -81,7 +81,7 @@ class Remembered:
 class LineTable:
     """The table under construction, with what was worked out before for equal parts of lines.
 
-    An event is a row of seven numbers: time, subject, process, deed, and what its deed adds to count, last time and lifetime.
+    An event is a row of three numbers: its time, who did it, and which deed it was.
     """
 
     def __init__(self, remembered: Remembered | None = None) -> None:
@@ -94,16 +94,21 @@ class LineTable:
         self._rows: list[int] = []
         self._said: dict[EventKind, list[tuple[Any, ...]]] = {kind: [] for kind in EventKind}
         """Per kind the rows of its part that differ."""
-        self._deeds: list[tuple[int, int]] = []
-        """Kind, and which one of it."""
-        self._subject_of: dict[bytes, int] = {}
+        self._deeds: list[int] = []
+        """Of each deed its kind, which one of it, and its accidents."""
+        self._actors: list[int] = []
+        """Of each actor the subject, and the process."""
+        self._actor_of: dict[bytes, tuple[bytes, bytes, int]] = {}
+        """By the beginning of its process: the last actor that was met with it, after what its lines say of it."""
+        self._subject_of: dict[bytes, tuple[bytes, int]] = {}
+        """With what it was known by, which is kept once however many actors refer to it."""
         self._process_of: dict[bytes, int] = {}
         self._processes: list[int] = []
         """Of each process which image of the builder's it is of, and its accidents."""
         self._process_like: dict[Pieces, tuple[int, tuple[int, ...]]] = {}
         self._ids_of: dict[bytes, int] = {}
-        self._deed_of: dict[bytes, tuple[int, ...]] = {}
-        self._deed_like: dict[Pieces, int] = {}
+        self._deed_of: dict[bytes, int] = {}
+        self._deed_like: dict[Pieces, tuple[int, int]] = {}
 
     def __len__(self) -> int:
         """Return how many events there are."""
@@ -117,36 +122,24 @@ class LineTable:
         then the line says what its parts say.
         """
         number = 0
-        moment, subject_of, process_of, deed_of = self._moments.plain, self._subject_of, self._process_of, self._deed_of
-        rows = self._rows
+        moment, actor_of, deed_of, rows = self._moments.plain, self._actor_of, self._deed_of, self._rows
         for number, line in enumerate(lines, 1):
-            if line.startswith(_TIME):
-                begin, end = len(_TIME), b'},"'
-            elif line.startswith(_SPACED):
-                begin, end = len(_SPACED), b'}, "'
-            else:
-                yield number, line
-                continue
+            begin = len(_TIME) if line.startswith(_TIME) else len(_SPACED) if line.startswith(_SPACED) else 0
             time_end = line.find(b'"', begin)
             process = line.find(_PROCESS, time_end)
-            image_end = line.rfind(end)
-            # The last object to end is the process, save where a deed goes on after its peer.
-            while image_end > process and line[image_end + len(end) : image_end + len(end) + 4] not in _KINDS:
-                image_end = line.rfind(end, process, image_end)
-            if not begin < time_end < process < image_end or len(line) > MAX_LINE:
+            if not 0 < begin < time_end < process or len(line) > MAX_LINE:
                 yield number, line
                 continue
-            whose, image = line[time_end + 1 : process], line[process + len(_PROCESS) : image_end + 1]
-            said = line[image_end + len(end) - 1 :]
             try:
                 time = moment(line[begin:time_end], "time")
-                subject = subject_of.get(whose)
-                if subject is None:
-                    subject = self._plain_subject(whose)
-                actor = process_of.get(image)
-                if actor is None:
-                    actor = process_of[image] = self._plain_process(image)
-                rows += (time, subject, actor, *(deed_of.get(said) or self._plain_deed(said)))
+                whose, image, actor = actor_of.get(line[process : process + _TELLING], _NOBODY_YET)
+                # To compare is far cheaper than to find where the process ends, and to look up all that it says.
+                same = process - time_end == len(whose) + 1 and line.startswith(image, process)
+                if not (same and line.startswith(whose, time_end + 1)):
+                    whose, image, actor = self._plain_actor(line, time_end, process)
+                said = line[process + len(image) :]
+                deed = deed_of.get(said)
+                rows += (time, actor, self._plain_deed(said) if deed is None else deed)
             except (ValueError, LookupError):  # what is wrong with it is said of the line as a whole
                 yield number, line
         self.lines += number
@@ -171,12 +164,12 @@ class LineTable:
         # In proto3 JSON null says that a field is not set.
         name = next((name for name in (*KINDS, "loss") if event.get(name) is not None), None)
         if name == "loss":
-            deed = self._new_deed(EventKind.LOSS, loss_of(mapping(event, name), self._moments))
-            self._rows += (time, self._subject(event), 0, deed, 0, 0, 0)
+            deed = self._new_deed(self._new_part(EventKind.LOSS, loss_of(mapping(event, name), self._moments)))
+            self._rows += (time, self._new_actor(self._subject(event), 0), deed)
         elif name is not None:
             values = deed_of(KINDS[name], mapping(event, name), self._moments)
-            whose, process = self._subject(event), self._process(event)
-            self._rows += (time, whose, process, self._new_deed(KINDS[name], values), 0, 0, 0)
+            actor = self._new_actor(self._subject(event), self._process(event))
+            self._rows += (time, actor, self._new_deed(self._new_part(KINDS[name], values)))
         elif any(name not in KNOWN and isinstance(value, dict) for name, value in event.items()):
             return False
         else:
@@ -185,13 +178,13 @@ class LineTable:
 
     def build(self) -> EventColumns:
         """Return the table of all events added so far."""
-        time, subject, process, deed, *added = np.array(self._rows, np.int64).reshape(-1, _WIDTH).T
-        kind_of, place_of = np.array(self._deeds, np.int64).reshape(-1, 2).T
-        kind = kind_of[deed]
+        time, actor, deed = _columns(self._rows, _WIDTH)
+        subject, process = _columns(self._actors, 2)[:, actor]
+        kind, place, *added = _columns(self._deeds, 2 + len(DEED_ACCIDENTS))[:, deed]
         parts: dict[str, Any] = {}
         for number, (name, of) in PARTS.items():
             rows = np.flatnonzero(kind == number)
-            part = rows_of(of, self._said[number]).take(place_of[deed[rows]])
+            part = rows_of(of, self._said[number]).take(place[rows])
             if len(rows) and number in KINDS.values():
                 part = _with_accidents(part, time[rows], [each[rows] for each in added])
             parts[name] = part
@@ -200,21 +193,38 @@ class LineTable:
         )
 
     def _all_processes(self) -> Processes:
-        which, *own = np.array(self._processes, np.int64).reshape(-1, 1 + len(PROCESS_ACCIDENTS)).T
+        which, *own = _columns(self._processes, 1 + len(PROCESS_ACCIDENTS))
         processes = self._builder.images().take(which)
         accidents: dict[str, Any] = {
             name: column.astype(getattr(processes, name).dtype) for name, column in zip(PROCESS_ACCIDENTS, own, strict=True)
         }
         return replace(processes, **accidents)
 
-    def _plain_subject(self, part: bytes) -> int:
+    def _plain_actor(self, line: bytes, time_end: int, process: int) -> tuple[bytes, bytes, int]:
+        """Return what a line says before and of its process, up to the deed, and who that is."""
+        end = _AND_SPACED if line.startswith(_SPACED) else _AND
+        image_end = line.rfind(end)
+        # The last object to end is the process, save where a deed goes on after its peer.
+        while image_end > process and line[image_end + len(end) : image_end + len(end) + 4] not in _KINDS:
+            image_end = line.rfind(end, process, image_end)
+        if image_end < process:
+            raise LookupError
+        whose, image = line[time_end + 1 : process], line[process : image_end + len(end) - 1]
+        whose, subject = self._subject_of.get(whose) or self._plain_subject(whose)
+        known = self._process_of.get(image)
+        if known is None:
+            known = self._process_of[image] = self._plain_process(line[process + len(_PROCESS) : image_end + 1])
+        met = self._actor_of[line[process : process + _TELLING]] = whose, image, self._new_actor(subject, known)
+        return met
+
+    def _plain_subject(self, part: bytes) -> tuple[bytes, int]:
         subject = self._remembered.subjects.known.get(part)
         if subject is None:
             holder = orjson.loads(b'{"":0%b"":0}' % part)
             if not holder.keys() - {""} <= WHOSE:
                 raise LookupError
             subject = self._remembered.subjects.add(part, len(part), subject_of(holder, self._moments))
-        known = self._subject_of[part] = self._builder.subject(subject)
+        known = self._subject_of[part] = part, self._builder.subject(subject)
         return known
 
     def _plain_process(self, part: bytes) -> int:
@@ -254,8 +264,7 @@ class LineTable:
         self._processes += row
         return len(self._processes) // len(row) - 1
 
-    def _plain_deed(self, part: bytes) -> tuple[int, ...]:
-        """Return which deed it is, and count, last time and lifetime where they are no part of that."""
+    def _plain_deed(self, part: bytes) -> int:
         form = self._forms.get(part.translate(_ONE_DIGIT)) or self._new_form(part, deed_form)
         pieces = form.pieces(part)
         known = self._deed_like.get(pieces)
@@ -263,17 +272,18 @@ class LineTable:
             deed = self._remembered.deeds.known.get(pieces)
             if deed is None:
                 deed = self._remembered.deeds.add(pieces, len(part), deed_pattern(part, form.accidents, self._moments))
-            known = self._deed_like[pieces] = self._new_deed(*deed)
-        if not form.accidents:
-            said = self._deed_of[part] = known, 0, 0, 0
-            return said
-        count, last_time, lifetime = form.values(part)
-        return (
+            known = self._deed_like[pieces] = self._new_part(*deed)
+        count, last_time, lifetime, port = form.values(part)
+        number = self._new_deed(
             known,
             (_number(count) or 1) if count else 0,
             self._moments.plain(last_time, "lastTime") if last_time else 0,
             parse_duration(lifetime.decode()) if lifetime else 0,
+            _number(port, MOST_PORT) if port else 0,
         )
+        if not last_time and not lifetime:  # nanoseconds do not come again
+            self._deed_of[part] = number
+        return number
 
     def _new_form(self, part: bytes, find: Callable[[bytes], Form]) -> Form:
         return self._remembered.forms.add(part.translate(_ONE_DIGIT), len(part), find(part))
@@ -283,8 +293,8 @@ class LineTable:
         key = orjson.dumps(holder, option=orjson.OPT_SORT_KEYS)
         known = self._subject_of.get(key)
         if known is None:
-            known = self._subject_of[key] = self._builder.subject(subject_of(holder, self._moments))
-        return known
+            known = self._subject_of[key] = key, self._builder.subject(subject_of(holder, self._moments))
+        return known[1]
 
     def _process(self, event: Object) -> int:
         process = mapping(event, "process")
@@ -295,14 +305,29 @@ class LineTable:
             known = self._process_of[key] = self._new_process(which, *own)
         return known
 
-    def _new_deed(self, kind: EventKind, values: Object) -> int:
+    def _new_actor(self, subject: int, process: int) -> int:
+        self._actors += (subject, process)
+        return len(self._actors) // 2 - 1
+
+    def _new_part(self, kind: EventKind, values: Object) -> tuple[int, int]:
+        """Add what deeds have in common; return its kind, and which one of it."""
         if "peer" in values:
             values = values | {"peer": self._builder.peer(values["peer"])}
         elif "reason" in values:
             values = values | {"reason": self._builder.string(values["reason"])}
-        self._deeds.append((kind, len(self._said[kind])))
-        self._said[kind].append(tuple([values[column.name] for column in columns_of(PARTS[kind].of)]))
-        return len(self._deeds) - 1
+        said = self._said[kind]
+        said.append(tuple([values[column.name] for column in columns_of(PARTS[kind].of)]))
+        return kind, len(said) - 1
+
+    def _new_deed(self, part: tuple[int, int], *accidents: int) -> int:
+        """Add a deed; return which it is. What its accidents say is added to what it has in common with others."""
+        self._deeds += part + (accidents or _NO_ACCIDENTS)
+        return len(self._deeds) // (2 + len(DEED_ACCIDENTS)) - 1
+
+
+def _columns(rows: list[int], width: int) -> I64:
+    """Return the columns of rows that stand one after the other."""
+    return np.array(rows, np.int64).reshape(-1, width).T
 
 
 def _with_accidents(part: Part, time: I64, added: list[I64]) -> Part:
@@ -317,11 +342,12 @@ def _with_accidents(part: Part, time: I64, added: list[I64]) -> Part:
     return replace(part, **columns)
 
 
-def _number(said: bytes) -> int:
+def _number(said: bytes, most: int = 2**32 - 1) -> int:
     """Return a number that stands where another one stood in a line of the same form."""
-    if said[0] == _ZERO and len(said) > 1:
-        raise LookupError  # no JSON
-    return int(said)
+    number = int(said)
+    if number > most or (said[0] == _ZERO and len(said) > 1):
+        raise LookupError  # not what it must be, or no JSON
+    return number
 
 
 _own = itemgetter(*([column.name for column in columns_of(Processes)].index(name) for name in PROCESS_ACCIDENTS))
@@ -333,7 +359,17 @@ _KINDS = {name[:4].encode() for name in KINDS}
 _ZERO = ord("0")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
 
-_WIDTH = 4 + len(DEED_ACCIDENTS)
+_WIDTH = 3
 """Numbers in a row of `LineTable`."""
 
 _TIME, _SPACED, _PROCESS = b'{"time":"', b'{"time": "', b'"process":'
+_AND, _AND_SPACED = b'},"', b'}, "'
+"""Between a process and a deed."""
+
+_NO_ACCIDENTS = (0,) * len(DEED_ACCIDENTS)
+
+_TELLING = 72
+"""Bytes from the beginning of a process that tell most from each other: its id and its start."""
+
+_NOBODY_YET = b"", b"\n", -1
+"""No process begins so."""

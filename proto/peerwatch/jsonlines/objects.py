@@ -11,7 +11,7 @@ from typing import Any
 from peerwatch.addresses import pack_address
 from peerwatch.capabilities import capability_mask
 from peerwatch.columns import ARGS_TRUNCATED, NOT_RECORDED, ConnectResult, EventKind, Peer, ProcessFlag, Protocol
-from peerwatch.jsonlines.fields import WrongError, duration, integer, items, mapping, number_of, pairs, text, texts
+from peerwatch.jsonlines.fields import MOST_PORT, WrongError, duration, integer, items, mapping, number_of, pairs, text, texts
 from peerwatch.jsonlines.moments import Moments
 from peerwatch.subjects import NOBODY, Container, ContainerKind, Pod, Subject, Workload
 
@@ -89,7 +89,7 @@ def deed_of(kind: EventKind, deed: Object, moments: Moments) -> Object:
     if kind in _SOCKETS:
         values["protocol"] = number_of(deed, "protocol", Protocol)
         values["address"] = _address(kind, deed)
-        values["port"] = integer(deed, "port", 65_535)
+        values["port"] = integer(deed, "port", MOST_PORT)
     if kind is not EventKind.LISTEN:
         values["count"] = integer(deed, "count") or 1
         values["last_time"] = moments.field(deed, "lastTime")

@@ -1,9 +1,9 @@
 """Parts of lines without their accidents: many processes run the same program, many events say the same but how often.
 
-The pieces of a part between its accidents (process ids, times, counts) are its pattern. Nothing is guessed about what stands
-between them: the first time a pattern is met it is parsed with marks in the place of its accidents, and each mark must come out
-where its accident belongs. As a number in the place of a number, and a text without escapes in that of a text, change nothing
-else about JSON, the same pieces say the same ever after, whatever stands between them.
+The pieces of a part between its accidents (process ids, times, counts, ports) are its pattern. Nothing is guessed about what
+stands between them: the first time a pattern is met it is parsed with marks in the place of its accidents, and each mark must
+come out where its accident belongs. As a number in the place of a number, and a text without escapes in that of a text, change
+nothing else about JSON, the same pieces say the same ever after, whatever stands between them.
 """
 
 import re
@@ -55,6 +55,7 @@ _DEED_MARKS = (
     _Mark("count", b"999999937", 999_999_937),
     _Mark("last_time", b"2001-01-01T00:00:00.000000001Z", 978_307_200_000_000_001),
     _Mark("lifetime", b"978307.000000003s", 978_307_000_000_003),
+    _Mark("port", b"64937", 64_937),
 )
 
 PROCESS_ACCIDENTS = [mark.field for mark in _PROCESS_MARKS]
@@ -63,6 +64,7 @@ DEED_ACCIDENTS = [mark.field for mark in _DEED_MARKS]
 
 _WORDS = {
     b"NUMBER": rb"(0|[1-9][0-9]{0,8})(?=[,}])",
+    b"PORT": rb"(0|[1-9][0-9]{0,4})(?=[,}])",
     b"TIME": rb'([0-9T:.Z-]{20,30})(?=")',
     b"SECONDS": rb'([0-9]{1,9}(?:\.[0-9]{1,9})?s)(?=")',
     b"TEXT": rb'[^"\\]*',
@@ -81,7 +83,12 @@ _PARENT = _accidental(b'"parent":\\{"pid":NUMBER(?:(?:,"exe":"TEXT")?,"startTime
 _ANCESTORS = _accidental(b'"ancestorIds":\\[([^\\]]*)')
 _DEED = tuple(
     (name, _accidental(name + word))
-    for name, word in ((b'"count":', b"NUMBER"), (b'"lastTime":', b'"TIME'), (b'"lifetime":', b'"SECONDS'))
+    for name, word in (
+        (b'"count":', b"NUMBER"),
+        (b'"lastTime":', b'"TIME'),
+        (b'"lifetime":', b'"SECONDS'),
+        (b'"port":', b"PORT"),
+    )
 )
 
 
@@ -136,7 +143,7 @@ def _process_accidents(part: bytes) -> list[Accident]:
 
 
 def _deed_accidents(part: bytes) -> list[Accident]:
-    """Return where a deed says how often it was done, until when, and how long it took."""
+    """Return where a deed says how often it was done, until when, how long it took, and at which port."""
     found = []
     for number, (name, pattern) in enumerate(_DEED):
         at = part.find(name)
