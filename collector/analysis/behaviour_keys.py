@@ -9,14 +9,30 @@ a name is only replaced where a machine usually writes it.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from peerwatch.columns import Peer, ProcessFlag, Protocol
 
 from collector.detect.addresses import address_class
 from collector.detect.tools import SHELLS, TEMPORARY, is_interpreter, tool
 
-__all__ = ["ARGUMENTS", "MULTI_CALL", "address_class", "destination", "file_of", "merged", "path", "printable", "program"]
+__all__ = [
+    "ARGUMENTS",
+    "MULTI_CALL",
+    "address_class",
+    "destination",
+    "file_of",
+    "merged",
+    "path",
+    "printable",
+    "program",
+    "told_by_peer",
+    "told_ports",
+]
 
 MULTI_CALL = frozenset({"busybox", "busybox.static", "toybox", "coreutils", "toolbox"})
 """Programs that are many: which one is said by argv[0] (busybox, toybox, GNU and uutils coreutils built as one binary)."""
@@ -134,7 +150,7 @@ def destination(packed: bytes, port: int, protocol: int, peer: Peer | None) -> s
     """
     place = "high" if port >= HIGH_PORT else str(port)
     name = Protocol(protocol).name.lower() if protocol else "ip"
-    if peer is None or not peer.workload.kind:
+    if peer is None or not _is_known(peer):
         where = address_class(packed)
     elif peer.workload.kind in {"apiserver", "metadata-service"}:
         where = peer.workload.kind
@@ -147,3 +163,18 @@ def destination(packed: bytes, port: int, protocol: int, peer: Peer | None) -> s
     if port == 53:  # resolving names is one behaviour, whatever answers: cluster DNS, a node's cache, its address
         where = "dns" if peer is not None or not where.startswith("public") else where
     return f"{where}:{place}/{name}"
+
+
+def told_ports(ports: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return one port for all of which a destination says the same."""
+    told: npt.NDArray[Any] = np.minimum(ports, HIGH_PORT)
+    return told
+
+
+def told_by_peer(peers: Sequence[Peer]) -> npt.NDArray[np.bool_]:
+    """Return per peer, as events refer to them (0 is nobody), whether a destination does not depend on its address."""
+    return np.array([False, *map(_is_known, peers)])
+
+
+def _is_known(peer: Peer) -> bool:
+    return bool(peer.workload.kind)

@@ -356,14 +356,17 @@ def restored(kind: BehaviourType, key: str, example: tuple[str, ...], parent: st
 def _connects(programs: _Programs, places: I64, vocabulary: Vocabulary) -> I64:
     events = programs.events
     columns = events.connects.take(events.places()[programs.rows[places]])
-    upper, lower = np.ascontiguousarray(columns.address).view(np.uint64).reshape(-1, 2).T
+    # What the text of a destination does not tell apart is one thing from here on: a name server answers at thousands of ports.
+    ports = behaviour_keys.told_ports(columns.port)
+    addresses = np.where(behaviour_keys.told_by_peer(events.peers)[columns.peer, np.newaxis], 0, columns.address)
+    upper, lower = np.ascontiguousarray(addresses, np.uint8).view(np.uint64).reshape(-1, 2).T
     who = (column[places] for column in (programs.exe, programs.argv0, programs.parent, programs.flags))
-    first, code = _distinct(*who, columns.port, columns.protocol, columns.peer, upper, lower)
+    first, code = _distinct(*who, ports, columns.protocol, columns.peer, upper, lower)
     numbers = np.zeros(len(first), np.int64)
     for at, row in enumerate(first.tolist()):
         peer = events.peers[columns.peer[row] - 1] if columns.peer[row] else None
-        program, where = programs.said(int(places[row])), (int(columns.port[row]), int(columns.protocol[row]), peer)
-        address = columns.address[row].tobytes()
+        program, where = programs.said(int(places[row])), (int(ports[row]), int(columns.protocol[row]), peer)
+        address = addresses[row].tobytes()
         said = (*program, address, *where)
         number = vocabulary.find(said)
         if number is None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 
+import numpy as np
 import pytest
 from detection.cluster import Cluster
 from peerwatch.columns import Peer, ProcessFlag
@@ -103,6 +104,46 @@ def test_a_connect_names_where_it_goes(address: str, port: int, peer: Peer | Non
     packed = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
     assert behaviour_keys.destination(packed, port, 1, peer) == key
+
+
+PEERS = [
+    Peer("shop", Workload("Deployment", "cart")),
+    Peer("", Workload("DNS", "api.example.com")),
+    Peer("", Workload("Node", "node-3")),
+    Peer("default", Workload("apiserver", "kubernetes")),
+    Peer("shop", Workload("", "")),
+]
+
+
+@pytest.mark.parametrize("port", [0, 1, 53, 8080, 32_767, 32_768, 32_769, 50_874, 65_535])
+@pytest.mark.parametrize("peer", [None, *PEERS])
+def test_ports_are_taken_for_one_only_where_a_destination_says_the_same(port: int, peer: Peer | None) -> None:
+    packed = bytes(10) + b"\xff\xff\x0a\x04\x07\x03"
+    told = int(behaviour_keys.told_ports(np.array([port], np.uint16))[0])
+
+    assert behaviour_keys.destination(packed, told, 2, peer) == behaviour_keys.destination(packed, port, 2, peer)
+    assert (told == port) == (port <= 32_768)
+
+
+@pytest.mark.parametrize("port", [53, 443, 50_874])
+def test_addresses_are_left_out_only_where_a_destination_says_the_same(port: int) -> None:
+    addresses = [bytes(16), bytes(10) + b"\xff\xff\x0a\x04\x07\x03", bytes(10) + b"\xff\xff\x34\x01\x02\x03"]
+    left_out = behaviour_keys.told_by_peer(PEERS).tolist()
+
+    assert left_out == [False, True, True, True, True, False]
+    for peer, told in zip([None, *PEERS], left_out, strict=True):
+        assert not told or len({behaviour_keys.destination(address, port, 2, peer) for address in addresses}) == 1
+
+
+def test_a_server_that_answers_at_many_ports_shows_one_behaviour(cluster: Cluster) -> None:
+    (pod,) = cluster.pods(1, workload="dns")
+    for number in range(97):
+        cluster.connect(number, pod, "/dnsd", (f"10.4.7.{number}", 40_000 + number), peer=PEERS[0])
+
+    seen = behaviours.observe(cluster.table())
+
+    assert len(seen.behaviour) == 97
+    assert [each.key for each in seen.behaviours.values()] == ["/dnsd -> shop/cart:high/tcp"]
 
 
 def test_a_merged_usr_changes_no_behaviour() -> None:
