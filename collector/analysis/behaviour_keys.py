@@ -24,9 +24,11 @@ __all__ = [
     "ARGUMENTS",
     "MULTI_CALL",
     "address_class",
+    "as_called",
     "destination",
     "file_of",
     "merged",
+    "names_applet",
     "path",
     "printable",
     "program",
@@ -35,7 +37,14 @@ __all__ = [
 ]
 
 MULTI_CALL = frozenset({"busybox", "busybox.static", "toybox", "coreutils", "toolbox"})
-"""Programs that are many: which one is said by argv[0] (busybox, toybox, GNU and uutils coreutils built as one binary)."""
+"""Programs that are many: which one is said by argv[0] (busybox, toybox, GNU and uutils coreutils built as one binary), or by
+the next word where argv[0] is the file itself (`busybox wget …`)."""
+
+_APPLET = re.compile(r"(?:--coreutils-prog(?:-shebang)?=)?([^-].*)", re.DOTALL)
+"""How the word after a multi-call binary's own name says the applet."""
+_SCRIPT = "--coreutils-prog-shebang="
+"""How the link `/usr/bin/ls` says it where it is a script of one line (`coreutils-single` of Red Hat's minimal images); the
+script's own path follows."""
 
 MAX_KEY = 512
 """Longest text of one part, characters; what is longer keeps its beginning and gets a digest, so that it stays distinct."""
@@ -108,20 +117,35 @@ def _says_something(name: str) -> bool:
     return tool(name) is not None or name in SHELLS or is_interpreter(name)
 
 
-def program(exe: str, argv0: str, parent: str, flags: int) -> str:
+def names_applet(word: str) -> bool:
+    """Return whether a word after a multi-call binary's own name says which of its programs runs."""
+    return _APPLET.fullmatch(word) is not None
+
+
+def as_called(program: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the argument list of a program in its key form with its own name first: `busybox wget x` is called as `wget x`."""
+    if len(arguments) < 2 or not program.partition(" (")[0].endswith("]"):
+        return arguments
+    if arguments[0].rpartition("/")[2] not in MULTI_CALL or not names_applet(arguments[1]):
+        return arguments
+    return arguments[2 if arguments[1].startswith(_SCRIPT) else 1 :]
+
+
+def program(exe: str, called: str, parent: str, flags: int) -> str:
     """Return how a process is named: its path, the applet of a multi-call binary, and what is odd about it.
 
     Args:
         exe: the file that the kernel executed; `/proc/self/exe` is the parent's file.
-        argv0: the first argument, used for multi-call binaries only.
+        called: what argv[0] calls it, or the next word (`names_applet`); used for multi-call binaries only.
         parent: the parent's file, empty when it is outside of the container.
         flags: bits of `Processes.flags`.
     """
     if exe == "/proc/self/exe" and parent:
         exe = parent
     text = path(exe, written=bool(flags >> ProcessFlag.UPPER_LAYER & 1))
-    if exe.rpartition("/")[2] in MULTI_CALL and argv0:
-        text += f"[{printable(argv0.rpartition('/')[2].lstrip('-'), 64).replace(ARGUMENTS, ' :')}]"
+    if exe.rpartition("/")[2] in MULTI_CALL and called:
+        applet = called.rpartition("=" if called.startswith("--") else "/")[2].lstrip("-")
+        text += f"[{printable(applet, 64).replace(ARGUMENTS, ' :')}]"
     marks = [mark for flag, mark in _MARKS if flags >> flag & 1]
     return f"{text} ({', '.join(marks)})" if marks else text
 

@@ -83,6 +83,7 @@ class Behaviour:
 
     def of(self, example: tuple[str, ...]) -> "Behaviour":
         """Return the same with the arguments of one event."""
+        example = behaviour_keys.as_called(self.exe, example)
         return Behaviour(self.type, self.key, self.exe, self.parent, self.target, self.flags, example, self.base, self.words)
 
 
@@ -185,12 +186,12 @@ def _distinct(*columns: npt.NDArray[Any]) -> tuple[I64, I64]:
     return first[order].astype(np.int64), rank[code].astype(np.int64)
 
 
-def _first_of(events: EventColumns, lists: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the string index of each list's first value, 0 (the empty string) for empty lists."""
-    begin, end = events.lists.offsets[lists], events.lists.offsets[lists.astype(np.int64) + 1]
+def _word(events: EventColumns, lists: npt.NDArray[Any], place: int) -> npt.NDArray[Any]:
+    """Return the string index of each list's value at a place, 0 (the empty string) for lists that are shorter."""
+    at, end = events.lists.offsets[lists].astype(np.int64) + place, events.lists.offsets[lists.astype(np.int64) + 1]
     if not len(events.lists.values):
         return np.zeros(len(lists), np.int64)
-    return np.where(end > begin, events.lists.values[np.minimum(begin, len(events.lists.values) - 1)], 0)
+    return np.where(end > at, events.lists.values[np.minimum(at, len(events.lists.values) - 1)], 0)
 
 
 def _same_lists(events: EventColumns, lists: I64) -> I64:
@@ -227,7 +228,7 @@ class _Programs:
         self.args = columns.args[process].astype(np.int64)
         self.flags = (columns.flags[process] & _KEY_FLAGS).astype(np.int64)
         self.subject = events.subject[rows].astype(np.int64)
-        ancestor = _first_of(events, columns.ancestors[process]).astype(np.int64)
+        ancestor = _word(events, columns.ancestors[process], 0).astype(np.int64)
         started = np.array([subject.container.started_at for subject in events.subjects] or [0], np.int64)
         started = started[self.subject]
         entered = (self.flags >> ProcessFlag.INJECTED & 1) == 1
@@ -242,21 +243,33 @@ class _Programs:
         for exe in np.flatnonzero(used).tolist():
             name = events.strings[exe].rpartition("/")[2]
             multi_call[exe] = name in behaviour_keys.MULTI_CALL or name == "exe"
-        self.argv0 = np.where(multi_call[self.exe], _first_of(events, self.args), 0)
+        self.called = np.zeros(len(rows), np.int64)
+        many = np.flatnonzero(multi_call[self.exe])
+        self.called[many] = self._called(self.args[many])
+
+    def _called(self, lists: I64) -> npt.NDArray[Any]:
+        """Return the string index of what multi-call binaries are called: argv[0], or argv[1] where that is the file."""
+        strings, first, second = self.events.strings, _word(self.events, lists, 0), _word(self.events, lists, 1)
+        by_file, by_option = np.zeros((2, len(strings) or 1), bool)
+        for index in set(first.tolist()):
+            by_file[index] = strings[index].rpartition("/")[2] in behaviour_keys.MULTI_CALL
+        for index in set(second[by_file[first]].tolist()):
+            by_option[index] = behaviour_keys.names_applet(strings[index])
+        return np.where(by_file[first] & by_option[second], second, first)
 
     def said(self, place: int) -> tuple[str, str, str, int]:
-        """Return what a program's name is made of: file, argv[0] where it matters, parent, flags."""
+        """Return what a program's name is made of: file, what it is called where it matters, parent, flags."""
         strings = self.events.strings
-        return strings[self.exe[place]], strings[self.argv0[place]], strings[self.parent[place]], int(self.flags[place])
+        return strings[self.exe[place]], strings[self.called[place]], strings[self.parent[place]], int(self.flags[place])
 
 
-def _names(exe: str, argv0: str, parent: str, flags: int) -> tuple[str, str]:
+def _names(exe: str, called: str, parent: str, flags: int) -> tuple[str, str]:
     """Return program and parent as text."""
-    return behaviour_keys.program(exe, argv0, parent, flags), behaviour_keys.path(parent)
+    return behaviour_keys.program(exe, called, parent, flags), behaviour_keys.path(parent)
 
 
 def _execs(programs: _Programs, places: I64, vocabulary: Vocabulary) -> I64:
-    columns = programs.exe, programs.argv0, programs.parent, programs.flags
+    columns = programs.exe, programs.called, programs.parent, programs.flags
     first, code = _distinct(*(column[places] for column in columns))
     numbers = np.zeros(len(first), np.int64)
     for at, place in enumerate(places[first].tolist()):
@@ -266,8 +279,8 @@ def _execs(programs: _Programs, places: I64, vocabulary: Vocabulary) -> I64:
     return numbers[code]
 
 
-def _exec(file: str, argv0: str, parent: str, flags: int) -> Behaviour:
-    exe, by = _names(file, argv0, parent, flags)
+def _exec(file: str, called: str, parent: str, flags: int) -> Behaviour:
+    exe, by = _names(file, called, parent, flags)
     key = f"{exe} <- {by}" if by else exe
     if not by and flags >> ProcessFlag.INJECTED & 1:
         key += " (injected)"
@@ -286,7 +299,7 @@ def _arguments(programs: _Programs, places: I64, execs: I64, vocabulary: Vocabul
     for at, (subject, doer, arguments_of) in enumerate(
         zip(programs.subject[places[first]].tolist(), execs[first].tolist(), lists[first].tolist(), strict=True)
     ):
-        example = tuple(events.string_list(arguments_of))
+        example = behaviour_keys.as_called(vocabulary.behaviours[doer].exe, tuple(events.string_list(arguments_of)))
         together = "\0".join(example)
         if subject not in own:
             own[subject] = _own_names(events.subjects[subject])
@@ -360,7 +373,7 @@ def _connects(programs: _Programs, places: I64, vocabulary: Vocabulary) -> I64:
     ports = behaviour_keys.told_ports(columns.port)
     addresses = np.where(behaviour_keys.told_by_peer(events.peers)[columns.peer, np.newaxis], 0, columns.address)
     upper, lower = np.ascontiguousarray(addresses, np.uint8).view(np.uint64).reshape(-1, 2).T
-    who = (column[places] for column in (programs.exe, programs.argv0, programs.parent, programs.flags))
+    who = (column[places] for column in (programs.exe, programs.called, programs.parent, programs.flags))
     first, code = _distinct(*who, ports, columns.protocol, columns.peer, upper, lower)
     numbers = np.zeros(len(first), np.int64)
     for at, row in enumerate(first.tolist()):

@@ -7,7 +7,6 @@ What is new has no habit yet and is not judged here; silence never is. Habits ar
 anew, half an hour of one replica, minutes of several.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -147,7 +146,7 @@ class VolumeWatch:
                 items[group, what], new = counts.item(group, behaviour, time)
             item = items[group, what]
             if new:
-                counts.behaviours[item] = dataclasses.replace(behaviour, example=seen.example(place))
+                counts.behaviours[item] = behaviour.of(seen.example(place))
                 counts.items.born[item] = self._first_seen(group, behaviour, time)
             if behaviour.target:
                 counts.fan_of(replica, behaviour, time)

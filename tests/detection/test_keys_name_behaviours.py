@@ -1,6 +1,7 @@
 """A key is an event without its accidents: readable, stable, one line, and never so general that two programs become one."""
 
 import ipaddress
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -62,6 +63,29 @@ def test_what_lies_in_a_folder_for_temporary_files_is_one_whatever_it_is_called(
 @pytest.mark.parametrize("name", ["xmrig", "kubectl", "bash", "python3.11"])
 def test_a_tool_in_a_folder_for_temporary_files_keeps_its_name(name: str) -> None:
     assert behaviour_keys.path(f"/tmp/{name}").endswith(f"/{name}")
+
+
+@pytest.mark.parametrize(
+    ("exe", "arguments", "key"),
+    [
+        ("/bin/busybox", ("busybox", "wget", "-q", "x"), "/bin/busybox[wget] <- /bin/sh : -q x"),
+        ("/bin/busybox", ("/bin/busybox", "nc", "-l"), "/bin/busybox[nc] <- /bin/sh : -l"),
+        ("/bin/busybox", ("busybox", "--list"), "/bin/busybox[busybox] <- /bin/sh : --list"),
+        ("/bin/busybox", ("busybox", "sh", "-c", "id | wc"), "/bin/busybox[sh] <- /bin/sh : -c id | wc"),
+        ("/usr/bin/coreutils", ("coreutils", "--coreutils-prog=ls", "-l"), "/usr/bin/coreutils[ls] <- /bin/sh : -l"),
+        (
+            "/usr/bin/coreutils",
+            ("/usr/bin/coreutils", "--coreutils-prog-shebang=ls", "/usr/bin/ls", "-l"),
+            "/usr/bin/coreutils[ls] <- /bin/sh : -l",
+        ),
+        ("/usr/bin/bash", ("busybox", "wget"), "/usr/bin/bash <- /bin/sh : wget"),
+    ],
+)
+def test_an_applet_is_named_however_it_is_called(cluster: Cluster, exe: str, arguments: Sequence[str], key: str) -> None:
+    (pod,) = cluster.pods(1)
+    cluster.exec(1, pod, exe, parent="/bin/sh", args=arguments)
+
+    assert [each.key for each in behaviours.observe(cluster.table()).behaviours.values()][-1] == key
 
 
 def test_an_exec_names_program_and_parent(cluster: Cluster) -> None:
