@@ -26,10 +26,25 @@ _SHELL_TOKEN = re.compile(
 )
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "do", "while", "until", "!", "{", "time"})
 """After these a command follows."""
-_WRAPPERS = frozenset(
-    {"exec", "command", "nohup", "env", "sudo", "doas", "xargs", "nice", "setsid", "busybox", "toybox", "builtin"}
-)
-"""Commands whose first argument is a command."""
+_WRAPPERS = {
+    **dict.fromkeys(
+        (  # noqa: SIM905 — a list of words reads best as one
+            "exec command nohup env sudo doas xargs nice ionice setsid setpriv stdbuf watch busybox toybox builtin torsocks "
+            "proxychains proxychains4 unbuffer"
+        ).split(),
+        0,
+    ),
+    **dict.fromkeys(("timeout", "flock", "chroot", "gosu", "su-exec", "taskset", "chrt"), 1),
+}
+"""Commands whose argument is a command, and how many words of their own come before it: how long, which lock, whose."""
+_STARTS = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
+"""Options of `find` that are followed by a command."""
+_NAMED = frozenset({"-u", "-g", "-U", "--user", "--group", "-a", "-I", "-C"})
+"""Options of wrappers that are followed by a name: whose, or which."""
+_AMOUNT = re.compile(r"[\d.]+[smhd]?|<n>[smhd]?")
+"""The value of a wrapper's option: how nice, how many, how often."""
+_SUBSTITUTION = re.compile(r"\$\((?!\()([^()]{1,512})\)|`([^`]{1,512})`")
+"""A command whose output is part of a word."""
 _ESCAPED = re.compile(r"\\(.)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _BUILTINS = frozenset(
@@ -82,11 +97,40 @@ def runs_script(arguments: Sequence[str]) -> bool:
     return False
 
 
+class _Expectation:
+    """Whether a command comes next, from word to word."""
+
+    def __init__(self, *, expected: bool) -> None:
+        self.expected = expected
+        self._before, self._last = 0, ""
+
+    def operator(self, which: str) -> None:
+        self.expected, self._before, self._last = which != ")", 0, ""
+
+    def names_command(self, word: str) -> bool:
+        """Take the next word and return whether it is a command's name."""
+        after, self._last = self._last, word
+        if word in _STARTS:
+            self.expected, self._before = True, 0
+            return False
+        if not self.expected or _ASSIGNMENT.match(word) or word.startswith(("-", ">")) or after in _NAMED:
+            return False
+        if after and _AMOUNT.fullmatch(word):
+            self._before = 0
+            return False
+        if self._before:
+            self._before -= 1
+            return False
+        name = word.rpartition("/")[2]
+        self.expected, self._before = word in _KEYWORDS or name in _WRAPPERS, _WRAPPERS.get(name, 0)
+        return True
+
+
 @lru_cache(maxsize=16_384)
 def commands(text: str) -> tuple[tuple[str, bool], ...]:
     """Return the words of a shell's command string, each with whether it names a command; operators are words, too."""
     words: list[tuple[str, bool]] = []
-    expected, target = True, False
+    next_word, target = _Expectation(expected=True), False
     for match in _SHELL_TOKEN.finditer(text[:MOST_CHARACTERS]):
         kind, piece = match.lastgroup, match[0].strip(" \t\r")
         if kind == "operator":
@@ -94,7 +138,8 @@ def commands(text: str) -> tuple[tuple[str, bool], ...]:
             if operator == ";" and (not words or words[-1][0] == ";"):
                 continue
             words.append((operator, False))
-            expected, target = operator != ")", False
+            next_word.operator(operator)
+            target = False
         elif kind == "redirection":
             target = True
         elif kind == "word":
@@ -104,10 +149,7 @@ def commands(text: str) -> tuple[tuple[str, bool], ...]:
                 if word not in {"/dev/null", "1", "2", "&1", "&2"}:
                     words.append((">" + word, False))
                 continue
-            command = expected and not _ASSIGNMENT.match(word) and not word.startswith("-")
-            words.append((word, command))
-            if command:
-                expected = word in _KEYWORDS or word.rpartition("/")[2] in _WRAPPERS
+            words.append((word, next_word.names_command(word)))
     while words and words[-1][0] == ";":
         words.pop()
     return tuple(words)
@@ -131,10 +173,20 @@ def command_words(text: str, depth: int = 3) -> tuple[str, ...]:
         name = word.rpartition("/")[2]
         if command and name and name not in _BUILTINS:
             names.append(name)
-        if command and name in _TAKE_COMMANDS and depth:
-            within = command_string(name, [each for each, _ in words[index + 1 : index + 6]])
-            names += command_words(within, depth - 1) if within else ()
+        for within in _within(words, index) if depth else ():
+            names += command_words(within, depth - 1)
     return tuple(dict.fromkeys(names))
+
+
+def _within(words: Sequence[tuple[str, bool]], index: int) -> list[str]:
+    """Return the command strings within one: what a shell in it is told, what stands in a word for its output."""
+    word, command = words[index]
+    found = [inner or ticked for inner, ticked in _SUBSTITUTION.findall(word)] if "`" in word or "$(" in word else []
+    name = word.rpartition("/")[2]
+    if command and name in _TAKE_COMMANDS:
+        told = command_string(name, [each for each, _ in words[index + 1 : index + 6]])
+        found += [told] if told else []
+    return found
 
 
 def calls(text: str, name: str, depth: int = 3) -> tuple[tuple[str, ...], ...]:
@@ -151,9 +203,8 @@ def calls(text: str, name: str, depth: int = 3) -> tuple[tuple[str, ...], ...]:
         called = word.rpartition("/")[2]
         if command and called == name:
             found.append((word, *(each for each, _ in takewhile(lambda said: said[0] not in OPERATORS, words[index + 1 :]))))
-        if command and called in _TAKE_COMMANDS and depth:
-            within = command_string(called, [each for each, _ in words[index + 1 : index + 6]])
-            found += calls(within, name, depth - 1) if within else ()
+        for within in _within(words, index) if depth else ():
+            found += calls(within, name, depth - 1)
     return tuple(found)
 
 
@@ -161,11 +212,11 @@ def command_positions(name: str, words: Sequence[str]) -> frozenset[int]:
     """Return the positions of a template that name a command: which program runs is never left open."""
     if name not in _TAKE_COMMANDS:
         return frozenset()
-    found, expected = set(), False
+    found: set[int] = set()
+    next_word = _Expectation(expected=False)
     for index, word in enumerate(words):
-        if expected and not _ASSIGNMENT.match(word) and not word.startswith(("-", ">")):
+        if word in OPERATORS or (not found and _COMMAND_OPTION.fullmatch(word)):
+            next_word.operator(word)
+        elif next_word.names_command(word):
             found.add(index)
-            expected = word in _KEYWORDS or word.rpartition("/")[2] in _WRAPPERS
-        elif word in OPERATORS or (not found and _COMMAND_OPTION.fullmatch(word)):
-            expected = word != ")"
     return frozenset(found)

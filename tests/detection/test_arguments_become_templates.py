@@ -117,3 +117,24 @@ def test_what_varies_without_end_is_free_as_a_whole() -> None:
     assert forms.free
     assert add(forms, "anything") == (ANY,)
     assert list(forms) == [(ANY,)]
+
+
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [
+        ("timeout -s KILL 5 nc x 1", ("timeout", "nc")),
+        ("nice -n 19 xmrig", ("nice", "xmrig")),
+        ("sudo -u app nmap 10.0.0.1", ("sudo", "nmap")),
+        ("flock -n /run/lock curl x", ("flock", "curl")),
+        ("chroot /host curl x", ("chroot", "curl")),
+        ("exec -a '[kworker]' /srv/x", ("x",)),
+        ("find / -name x -exec shred {} ;", ("find", "shred")),
+        ('x="$(wget -qO- http://x)"', ("wget",)),
+        ('eval "`curl x`"', ("curl",)),
+        ("sh -c 'id \"$(uname)\"'", ("sh", "id", "uname")),
+        ("apt-get install sudo nmap", ("apt-get",)),
+        ("echo $((1 + 2))", ()),
+    ],
+)
+def test_what_wraps_a_command_does_not_hide_it(script: str, names: tuple[str, ...]) -> None:
+    assert command_words(script) == names
