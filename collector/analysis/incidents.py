@@ -123,6 +123,13 @@ class OpenIncident:
         """Whether more behaviours are only counted."""
         return len(self.findings) >= MOST_BEHAVIOURS
 
+    def take_in(self, note: "OpenIncident") -> None:
+        """Add what was only a note before it turned out what it belongs to."""
+        for finding in note.findings.values():
+            self.add(finding)
+        self.pids |= note.pids
+        self.evidence += [each for each in note.evidence if each not in self.evidence][: MOST_EVIDENCE - len(self.evidence)]
+
     def leave_out(self, group: Group, replica: Replica, time: int, done: Deed | None = None) -> None:
         """Count one more behaviour of a replica for a full incident."""
         self.left_out += 1
@@ -181,8 +188,21 @@ class IncidentBook:
         incident = self.find(finding, parent_pid) if cause is None else cause
         if incident is None:
             incident = self._start(finding)
+            for note in self._notes_of(finding, parent_pid) if incident.alert else ():
+                incident.take_in(note)
         incident.add(finding)
         return incident
+
+    def _notes_of(self, finding: Finding, parent_pid: int) -> list[OpenIncident]:
+        """Return the open notes that tell of the same cause on this replica: the same process tree, or the same moment."""
+        place, first = (finding.group.container, finding.replica.uid), finding.first_event
+        return [
+            note
+            for note in self._by_workload.get(finding.group.workload, ())
+            if not note.alert
+            and note.replicas.keys() == {place}
+            and (note.grows(finding.replica.uid, parent_pid, first) or abs(first - note.latest[place]) < MOMENT)
+        ]
 
     def accomplice(
         self, group: Group, replica: Replica, first_event: int, parent_pid: int, behaviour: Behaviour | None = None

@@ -9,7 +9,7 @@ from collector.records import BehaviourType
 
 __all__ = ["is_accepted", "is_learned", "running_replicas", "standing_of"]
 
-_ACCEPTED, _PENDING = int(Standing.ACCEPTED), int(Standing.PENDING)
+_ACCEPTED = int(Standing.ACCEPTED)
 
 
 def is_accepted(entry: Entry, table: SightingTable) -> bool:
@@ -20,13 +20,16 @@ def is_accepted(entry: Entry, table: SightingTable) -> bool:
 def standing_of(group: Group, replica: int, base: str, time: int, table: SightingTable, *, told_for: int) -> Standing:
     """Return what is thought of an exec on one replica when it is given new arguments at a time (nanoseconds).
 
-    What was told of it covers its arguments for so long; what it is told to do later is another deed.
+    What was told of it covers its arguments for so long; what it is told to do later is another deed. A person's note covers
+    what it was about: who looked may go on to what is more than looking.
     """
     entry = group.find(BehaviourType.EXEC, base)
     row = None if entry is None else entry.rows.get(replica)
-    if row is None or (table.standing.item(row) != _PENDING and time - table.first.item(row) > told_for):
+    if row is None:
         return Standing.ACCEPTED
-    return Standing(table.standing.item(row))
+    standing, later = Standing(table.standing.item(row)), time - table.first.item(row)
+    covered = standing is Standing.PENDING or later <= (0 if standing is Standing.PERSON else told_for)
+    return standing if covered else Standing.ACCEPTED
 
 
 def running_replicas(group: Group, now: int) -> int:

@@ -129,11 +129,11 @@ class Verdicts:
     def _told_anew(self, group: Group, row: int, watched: Watched, told: Finding) -> Finding | None:
         """Return what is told of something that goes on after its cool-down, None when there is nothing to tell any more.
 
-        What is less than HIGH is told once, save what persons do: they have no habits. What most of the peers do by now was
+        What is less than CRITICAL is told once, save what persons do: they have no habits. What most of the peers do by now was
         told of each of them, and is no deviation any more.
         """
         person = watched.behaviour.injected
-        if told.severity < (Severity.MEDIUM if person else Severity.HIGH):
+        if told.severity < (Severity.MEDIUM if person else Severity.CRITICAL):
             return None
         if person and self.errands.is_usual(watched.behaviour, told.context.level):
             return None
@@ -294,13 +294,14 @@ class Verdicts:
         entry = group.entries[int(table.behaviour[row])]
         if entry.type is not BehaviourType.EXEC or entry.base:
             return
-        replica = int(table.replica[row])
+        replica, first = int(table.replica[row]), table.first.item(row)
         for told in group.arguments_of(entry.key):
             at = told.rows.get(replica)
             if (
                 at is not None
                 and table.standing.item(at) == Standing.PENDING
                 and (standing is not Standing.ACCEPTED or at not in self._watched)
+                and (standing is not Standing.PERSON or table.first.item(at) == first)
             ):
                 self._watched.pop(at, None)
                 table.standing[at], table.hot[at] = standing, False

@@ -418,3 +418,29 @@ def test_a_person_with_many_tools_hardly_ever_normal_is_worse_than_with_one(
     (alert,) = alerts(analyse(cluster, until=1000))
 
     assert alert.severity is severity
+
+
+@pytest.mark.parametrize("after", [5, 60, 600])
+def test_who_looked_first_is_told_for_what_comes_after(cluster: Cluster, after: float) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 1500, every=5)
+    entered(cluster, 600, pods[1], "cat /srv/app.conf")
+    entered(cluster, 600 + after, pods[1], "cat /etc/shadow")
+
+    told = alerts(analyse(cluster))
+
+    assert [each.severity for each in told] == [Severity.MEDIUM]
+    assert any("shadow" in each.key for incident in told for each in incident.behaviours)
+
+
+def test_what_was_a_note_belongs_to_the_alert_about_what_followed_at_once(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 1500, every=5)
+    shell = cluster.exec(600, pods[1], "/usr/bin/dash", parent="", args=("sh",), flags=INJECTED)
+    for second, words in ((1, "ls -l /srv"), (40, "cat /etc/shadow")):
+        tool = f"/usr/bin/{words.split()[0]}"
+        cluster.exec(600 + second, pods[1], tool, parent="/usr/bin/dash", args=words.split(), flags=INJECTED, parent_pid=shell)
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert [each.key for each in alert.behaviours if "ls" in each.key or "dash (" in each.key]
