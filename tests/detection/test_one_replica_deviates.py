@@ -223,12 +223,23 @@ def test_what_goes_on_is_told_again_after_a_while(cluster: Cluster) -> None:
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 1100)
     for second in (60, 1000):
-        cluster.exec(second + 0.5, pods[2], "/usr/bin/nc")
+        cluster.exec(second + 0.5, pods[2], "/usr/bin/bash", flags=(ProcessFlag.STDIO_SOCKET,))
 
     first, second = alerts(analyse(cluster))
 
-    assert first.reason.startswith("cart-r1-2 ran /usr/bin/nc ")
-    assert second.reason.startswith("cart-r1-2 again ran /usr/bin/nc ")
+    assert first.reason.startswith("cart-r1-2 ran /usr/bin/bash ")
+    assert second.reason.startswith("cart-r1-2 again ran /usr/bin/bash ")
+
+
+def test_what_is_hardly_ever_normal_is_told_once_however_long_it_goes_on(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 3100)
+    for second in (60, 1000, 3000):
+        cluster.exec(second + 0.5, pods[2], "/usr/bin/nc")
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert alert.severity is Severity.HIGH
 
 
 def test_what_is_mild_is_told_once_however_long_it_goes_on(cluster: Cluster) -> None:

@@ -89,7 +89,7 @@ def test_what_goes_on_for_hours_is_told_ever_less_often(cluster: Cluster) -> Non
     pods = cluster.pods(3)
     cluster.normal(pods, 0, 7200, every=10)
     for minute in range(12, 120, 4):
-        cluster.exec(60 * minute + 0.5, pods[0], "/usr/bin/nc")
+        cluster.exec(60 * minute + 0.5, pods[0], "/usr/bin/bash", flags=(ProcessFlag.STDIO_SOCKET,))
     analysis, many = Analysis(), len(cluster.events)
 
     told = [each for begin in range(0, many, 50) for each in analysis.observe(cluster.table(begin, begin + 50))]
@@ -122,15 +122,15 @@ def test_what_a_service_does_after_a_person_changed_it_is_more_than_low_where_on
     shell = cluster.exec(700.5, pods[1], "/usr/bin/dash", parent="", args=words, flags=INJECTED)
     copy = ("cp", "/srv/app.conf", "/srv/old")
     cluster.exec(700.6, pods[1], "/usr/bin/cp", parent="/usr/bin/dash", args=copy, flags=INJECTED, parent_pid=shell)
-    cluster.connect(701.5, pods[1], "/usr/bin/server", ("203.0.113.9", 80))
+    cluster.connect(701.5, pods[1], "/usr/bin/server", ("203.0.113.9", 8080))
 
     (alert,) = alerts(analyse(cluster, until=1000))
 
     assert alert.severity is Severity.MEDIUM
-    assert "connected from /usr/bin/server to public 203.0.0.0/16:80/tcp and did 2 more unusual things" in alert.reason
+    assert "connected from /usr/bin/server to public 203.0.0.0/16:8080/tcp and did 2 more unusual things" in alert.reason
     assert {each.key for each in alert.behaviours} >= {
         "/usr/bin/dash (injected)",
-        "/usr/bin/server -> public 203.0.0.0/16:80/tcp",
+        "/usr/bin/server -> public 203.0.0.0/16:8080/tcp",
     }
 
 
