@@ -93,13 +93,8 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     verdict, moving = _decide(gathered, limits, question, table)
     action = _action(verdict, gathered, question, table)
     first_of_all = not (verdict.followed or case.supporters)
-    undecided = (
-        action is decision.Action.ACCEPT
-        and case.level >= context.Level.STRONG
-        and (case.compared >= decision.ENOUGH_PEERS or case.arguments)
-        and first_of_all
-        and not case.person
-    )
+    odd = case.level >= context.Level.STRONG and (case.compared >= decision.ENOUGH_PEERS or case.arguments)
+    undecided = action is decision.Action.ACCEPT and first_of_all and not case.person and odd
     looked = (
         action is decision.Action.NOTE
         and case.person

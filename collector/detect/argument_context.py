@@ -40,6 +40,7 @@ __all__ = [
     "traits",
 ]
 
+_OUTSIDE = "an address outside of the cluster"
 _RUNS = "it runs "
 """How the sentence of a trait begins that a tool in a command string is."""
 
@@ -50,18 +51,24 @@ _INTERPRETER = re.compile(r"(?:python|perl|ruby|php|lua|node|tclsh)[\d.]*")
 _AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
 _AWK_STARTS = re.compile(r"\bsystem\s{0,4}\(|/inet[46]?/(?:tcp|udp)/")
 """Its program is its first argument, whatever the options are; its patterns are words of what it reads."""
-_CODE = re.compile(r"-[A-Za-z]*[ce]|--eval|-r|-p")
-_REACHES_OUT = re.compile(
-    r"\bsocket\b|/inet/(?:tcp|udp)|\burllib|\brequests\b|http\.client|net\.connect|child_process|subprocess|os\.system|\bsystem\(|"
-    r"\bexec[lv]?[pe]*\(|pty\.spawn|\bpopen\(|IO::Socket|fsockopen|TCPSocket|os\.dup2",
+_CODE = re.compile(r"-[A-Za-z]*[ce].*|--eval|-r.*|-p", re.DOTALL)
+_STARTS = re.compile(
+    r"child_process|subprocess|os\.(?:system|execute|popen|dup2|spawn)|\bsystem\(|\bexec[lv]?[pe]*\(|pty\.spawn|\bpopen|io\.popen|"
+    r"\b(?:shell_exec|passthru|proc_open|pcntl_exec|execSync|spawnSync|callCommand)\b|\bspawn\s{0,2}\(?[\"']/?(?:bin/)?(?:ba)?sh\b",
     re.IGNORECASE,
 )
+_REACHES_OUT = re.compile(
+    r"\bsocket\b|/inet/(?:tcp|udp)|\burllib|\brequests\b|http\.client|net\.connect|IO::Socket|fsockopen|TCPSocket|stream_socket_client",
+    re.IGNORECASE,
+)
+_ONLY_HERE = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
+"""Where probes written as code ask: the container itself."""
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?([^\s/:?#'\"]+)", re.IGNORECASE)
 _ADDRESS = re.compile(
-    r"(?<![\d.])(?!(?:10|127|0)\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)"
+    r"(?:(?<![\w./-])|(?<=//)|(?<=tcp/)|(?<=udp/))(?!(?:10|127|0)\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)"
     r"(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
 )
-"""An IPv4 address that is neither private nor of the machine itself."""
+"""An IPv4 address that is neither private nor of the machine itself, and no version in a path."""
 _INSIDE = re.compile(r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*)", re.IGNORECASE)
 _TYPED_URL = re.compile(r"<[a-z][a-z0-9+.-]*:((?:public:)?[^:>]+)")
 _LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?", re.IGNORECASE)
@@ -84,6 +91,10 @@ _SYSTEM = re.compile(
 """The system's own folders and hidden files: all others are a service's own data."""
 _ACTS = re.compile(r">(?!\s*/dev/null(?:\s|[;|&)]|$)|&\d)|\s-(?:exec|execdir|ok|okdir|delete|fprint\w*|fls)\b")
 """What makes a tool that looks do more: a file that its output is written to, what `find` does with what it found."""
+_LISTS = frozenset({"ls", "stat"})
+"""Say of a file that it is there, whose it is and what its rights are, as who checks a system's hardening asks …"""
+_HARDENED = frozenset({"T1003.008", "T1053.003", "T1546.004", "T1552.004", "T1556.003"})
+"""… of the files that these are about: passwords, job tables, shell files, keys, login modules."""
 _TIDIES = frozenset({"find", "du", "ls", "stat"})
 _ASKS_PORTS = frozenset({"nc", "ncat", "netcat", "nc.openbsd", "nc.traditional"})
 _ONE_PORT = re.compile(r"-[nuvw46]*z[nuvw46]*")
@@ -93,6 +104,8 @@ _CODES = re.compile(r"enc|base64|aes.*|des.*|bf.*|rc4.*|camellia.*|chacha.*|smim
 """What openssl is told where it hides data or reaches out: services check, hash, sign and make certificates."""
 _ERLANG = ("-s", "unix:cmd")
 """How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
+_WITH_VALUE = frozenset({"-s", "--shell", "-c", "--command", "-g", "--group", "-G", "-w", "-h", "-p", "-C", "-T"})
+"""Options of what changes the user that are followed by a value."""
 _RESOLVES = re.compile(r"a?hosts(?:v[46])?|services|protocols|networks")
 """What getent is asked by scripts that wait for another service: as connecting to it does."""
 _QUERIES = {
@@ -137,17 +150,27 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     told = text if script is not None else f"{name} {text}"
     tools = {word: known for word in names if (known := tool(word)) is not None and not _is_plain(word, arguments, script)}
     found = [] if name in JOBS else places(text)  # job tables are a scheduler's business
+    if names and _LISTS.issuperset(names):
+        found = [
+            dataclasses.replace(each, level=Level.SUSPICIOUS, inspection=True)
+            if _HARDENED.issuperset(each.techniques)
+            else each
+            for each in found
+        ]
     if script is not None:
         found += [
             Context(known.level, known.techniques, f"{_RUNS}{word}, {known.why}", known.inspection)
             for word, known in tools.items()
             if word not in COMMON
         ]
-    elif _starts_or_reaches(name, rest, text):
+    coded = (
+        ((name, *rest),) if script is None else [call for each in names for call in calls(script, each) if _reads_code(each)]
+    )
+    if any(_starts_or_reaches(call[0].rpartition("/")[2], call[1:], " ".join(call[1:])) for call in coded):
         found.append(Context(Level.STRONG, ("T1059",), "code that starts programs or opens connections"))
     if _outside(text):
         level = Level.SUSPICIOUS if tools else Level.NEUTRAL
-        found.append(Context(level, ("T1105",), "an address outside of the cluster"))
+        found.append(Context(level, ("T1105",), _OUTSIDE, bool(tools) and all(each.inspection for each in tools.values())))
     found += sayings.known_bad(told)
     if script is None and name == "openssl" and tools:
         found.append(tools[name])
@@ -161,12 +184,18 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     return tuple(found)
 
 
+def _reads_code(name: str) -> bool:
+    return name in _AWKS or _INTERPRETER.fullmatch(name) is not None
+
+
 def _starts_or_reaches(name: str, arguments: Sequence[str], text: str) -> bool:
     """Return whether an interpreter is given code in its arguments that starts programs or opens connections."""
     if name in _AWKS:
         return _AWK_STARTS.search(text) is not None
-    given = _INTERPRETER.fullmatch(name) is not None and any(map(_CODE.fullmatch, arguments))
-    return given and _REACHES_OUT.search(text) is not None
+    if _INTERPRETER.fullmatch(name) is None or not any(map(_CODE.fullmatch, arguments)):
+        return False
+    probes = _ONLY_HERE.search(text) is not None and not _outside(text)
+    return _STARTS.search(text) is not None or (_REACHES_OUT.search(text) is not None and not probes)
 
 
 def acts(arguments: Sequence[str]) -> bool:
@@ -189,9 +218,25 @@ def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) 
     return bool(told) and all(map(_PLAIN_IF[name], told))
 
 
+def _gives_rights_up(call: Sequence[str]) -> bool:
+    """Return whether a tool that changes the user is told one, and not root: services do so to become less."""
+    user, words = "", iter(call[1:])
+    for word in words:
+        if word in {"-u", "--user"}:
+            user = next(words, "")
+        elif word in _WITH_VALUE:
+            next(words, "")
+        elif not word.startswith("-") and base_name(call[0]) != "sudo":
+            user = user or word
+    return user not in {"", "root", "0", "#0"}
+
+
 _PLAIN_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "kill": lambda call: only_asks("kill", tuple(call)),
+    "pkill": lambda call: only_asks("pkill", tuple(call)),
+    "killall": lambda call: only_asks("killall", tuple(call)),
     "openssl": lambda call: not any(map(_CODES.fullmatch, call[1:2])),
+    **dict.fromkeys(("su", "runuser", "sudo"), _gives_rights_up),
     "getent": lambda call: any(map(_RESOLVES.fullmatch, call[1:2])),
 }
 """Tools that can do much, and when a call of one is what every service does."""
@@ -219,7 +264,7 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     if name in {"curl", "wget"}:
         hosts = [word for word in words if "://" in word or _LOCAL.fullmatch(word)]
         return bool(hosts) and all(_LOCAL.fullmatch(word) for word in hosts) and not _outside(" ".join(arguments[1:]))
-    if name == "kill":
+    if name in {"kill", "pkill", "killall"}:
         signal = arguments[2:3] if arguments[1:2] == ("-s",) else [word for word in arguments[1:2] if word.startswith("-")]
         return any(word.lstrip("-").removeprefix("SIG") in _SIGNALS for word in signal)
     if name == "mount":
@@ -290,11 +335,23 @@ def fixed_words(program: str, words: tuple[str, ...]) -> frozenset[int]:
     return command_positions(base_name(program), words) | frozenset(telling)
 
 
-def of_person(arguments: Sequence[str], said: Sequence[Context]) -> list[Context]:
-    """Return what a command string says when a person stands behind it: tools that only ask are looking."""
-    words = " ".join(arguments[1:65]).split()
-    asking = {f"{_RUNS}{word}," for at, word in enumerate(words) if manages(word, tuple(words[at : at + 12]))}
-    return [dataclasses.replace(each, inspection=True) if each.why.startswith(tuple(asking)) else each for each in said]
+def of_person(name: str, arguments: Sequence[str], said: Sequence[Context]) -> list[Context]:
+    """Return what arguments say when a person stands behind them: tools that only ask are looking.
+
+    An address outside of the cluster is no supplier of the service's, whatever program is told of it.
+    """
+    script = command_string(name, arguments[1:65])
+    made = {} if script is None else {each: calls(script, each) for each in command_words(script)}
+    asking = tuple(f"{_RUNS}{each}," for each, all_of in made.items() if all_of and all(manages(each, call) for call in all_of))
+    looks = (known := tool(name)) is not None and known.inspection and not acts(arguments)
+    return [
+        dataclasses.replace(each, inspection=True)
+        if asking and each.why.startswith(asking)
+        else dataclasses.replace(each, level=max(each.level, Level.SUSPICIOUS), inspection=each.inspection or looks)
+        if each.why == _OUTSIDE
+        else each
+        for each in said
+    ]
 
 
 def of_arguments(
@@ -312,7 +369,7 @@ def of_arguments(
     if base_name(parent) in JOBS:
         return Context(Level.ROUTINE)
     said: Sequence[Context] = traits(program, tuple(arguments))
-    said = of_person(arguments, said) if injected else said
+    said = of_person(base_name(program), arguments, said) if injected else said
     # Whatever a program is for: naming an address outside of the cluster for the first time is more than another word.
     found = [dataclasses.replace(each, level=max(each.level, Level.SUSPICIOUS)) for each in said if each.why not in known]
     if not found:

@@ -150,9 +150,9 @@ def _is_expected(program: str, parent: str, arguments: tuple[str, ...]) -> bool:
 
 def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bool) -> Sequence[Context]:
     """Return what arguments say: of shells and of who comes from outside and knows a service's tools, all that they do."""
-    if injected:
-        return of_person(arguments, traits(program, arguments))
     name = base_name(program)
+    if injected:
+        return of_person(name, arguments, traits(program, arguments))
     if shell or name in JOBS:
         return traits(program, arguments)
     return [*places(" ".join(arguments[:64])[:8192]), *known_bad(name, arguments)]

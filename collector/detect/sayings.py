@@ -13,6 +13,10 @@ _CLUSTER_FILES = r"s/kubernetes\.io/serviceaccount/(?:ca\.crt|namespace)\b"
 """What lies beside a service account's token and is no secret, though the path says so."""
 _PAGE = r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)"
 """The end of the name of what a web server runs."""
+_WRAPPED = r"(?:(?:sudo|env|exec|nohup|(?:/bin/)?busybox)(?: -\w{1,4})? )?"
+"""What comes between a pipe and the shell that it leads to."""
+_INTERPRETER = r"(?:python[\d.]{0,6}|perl|ruby|php|node)"
+_TEMPORARY = r"/(?:tmp|var/tmp|dev/shm|run/shm|dev/mqueue)/"
 _LOGS = r"/var/(?:log|mail|spool/mail)/"
 _PROTECTION = (
     r"falcond|falcon-sensor|crowdstrike|nessus\w{0,8}|cbagentd|cbdaemon|carbonblack|osqueryd?|auditbeat|auditd|wazuh\S{0,16}|ossec\S{0,16}|"
@@ -36,7 +40,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         (
             (
                 r"/etc/passwd\b|\bAKIA|\.(?:aws|kube|ssh|docker)/|wp-config\.php|/\.env\b|secret-keys?\b|/etc/kubernetes/\w+\.conf|"
-                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate|keytab)\b|"
+                r"\.(?:netrc|pgpass|my\.cnf|npmrc|htpasswd|git-credentials|erlang\.cookie|vault-token|tfstate|keytab|kdbx)\b|"
+                r"\b(?:passdb|secrets)\.tdb\b|_TOKEN_FILE\b|\.config/gcloud\b|\.azure/|\btomcat-users\.xml\b|"
                 r"\.mozilla/|\blogins\.json\b|\bkey[34]\.db\b|\bcookies\.sqlite\b|/Login Data\b"
             ),
             False,
@@ -84,8 +89,11 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         ),
         (
             (
-                r"\|\s*(?:/\S*/)?(?:(?:ba|da|a|z|k)?sh\b(?!\s+(?:[^-\s;|&]|-\w*c))|"
-                r"(?:python[\d.]*|perl|ruby|php|node)\b(?!\s+(?:[^-\s;|&]|-\w*[cemnpr]|--eval|--print)))"
+                rf"\|\s{{0,4}}{_WRAPPED}(?:/\S{{0,32}}/)?(?:(?:ba|da|a|z|k)?sh\b(?!\s+(?:[^-\s;|&>\d)]|-\w*c))|"
+                rf"{_INTERPRETER}\b(?!\s+(?:[^-\s;|&>\d)]|-\w*[cemnpr]|--eval|--print)))|"
+                rf"(?:\beval|\bsource|(?<![\w.-])(?:ba|da|a|z|k)?sh|(?<![\w.-]){_INTERPRETER}|(?:^|[;&|(]\s{{0,4}})\.)"
+                rf"(?: -\w{{1,4}})?\s{{1,4}}[\"']?(?:<\(|\$\(|`)[^)`;]{{0,64}}\b(?:curl|wget|base64|xxd|openssl|nc)\b|"
+                r"(?<![\w.-])(?:ba|da|a|z|k)?sh\s{0,3}<<<"
             ),
             False,
             Level.STRONG,
@@ -170,6 +178,147 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "T1048.003",
             "it serves files",
         ),
+        (
+            r"(?<![\w.-])(?:ba|da|a|z|k|mk)?sh -\w{0,3}p(?=[\s'\"]|$)",
+            False,
+            Level.STRONG,
+            "T1548.001",
+            "a shell that keeps another user's rights",
+        ),
+        (
+            (
+                r"[|;&`(]\s{0,3}\{(?:ba|da|z)?sh,|\{(?:base64|echo|cat|curl|wget|nc|eval),[^\s}]|[\w/]\$\{?IFS\b|"
+                r"(?:^|[;|&(]\s{0,4}|-c )/[a-z?]{0,24}\?[a-z?*/]{0,32}(?:\s|$)|"
+                r"\\x7f(?:\\x45|E)|\\0?177ELF|\bf0VMR|(?:\\x[0-9a-f]{2}){8}"
+            ),
+            False,
+            Level.STRONG,
+            "T1027",
+            "a command that hides its words",
+        ),
+        (
+            (
+                rf"(?:^|[\s;|&(/])(?:(?:ba|da|a|z|k)?sh|{_INTERPRETER}|source|\.|ld-(?:linux|musl)[\w.-]{{0,24}})"
+                rf"(?: -[\w-]{{1,24}}){{0,3}} {_TEMPORARY}[^\s;|&]|\bjava\b[^;|&]{{0,96}} -(?:jar|cp|classpath) {_TEMPORARY}"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1059",
+            "it runs a script of a temporary folder",
+        ),
+        (
+            (
+                rf"(?:^(?:\S{{1,64}} )?-\w{{0,3}}c |[;|&(]\s{{0,4}}|\b(?:exec|nohup|setsid) ){_TEMPORARY}"
+                r"[\w.-]{1,64}(?=[\s;|&)'\"]|$)"
+            ),
+            False,
+            Level.STRONG,
+            "T1036.005",
+            "it runs a program of a temporary folder",
+        ),
+        (
+            r"[\"'`!({\[,](?:/usr)?/bin/(?:ba|da|a|z|k)?sh(?: -[ip]{1,2})?[\"'`)\]},;]|!(?:/bin/)?sh\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1059.004",
+            "code that names a shell",
+        ),
+        (
+            (
+                r"\b(?:p?kill|killall|systemctl (?:stop|disable|mask)|apt(?:-get)? (?:remove|purge)|dpkg -[rP]|rpm -e|apk del|"
+                rf"rm)\b[^;]{{0,96}}\b(?:{_PROTECTION})\b"
+            ),
+            False,
+            Level.STRONG,
+            "T1562.001",
+            "it turns protection off",
+        ),
+        (
+            (
+                r"(?:`|\))[\"']?\.[a-z0-9][\w-]{0,62}\.[a-z]|\b(?:nslookup|dig|host) [\"']?\$\{?\w{1,16}\}?\.\w|"
+                r"\b(?:transfer\.sh|pastebin\.com/raw|paste\.ee|ix\.io|termbin\.com|0x0\.st|temp\.sh|bashupload\.com|oshi\.at|"
+                r"webhook\.site|pipedream\.net|interact\.sh|oast\.\w{2,6}|oastify\.com|burpcollaborator\.net|dnslog\.cn|ceye\.io|"
+                r"canarytokens|trycloudflare\.com|serveo\.net|localhost\.run|gsocket\.io)\b"
+            ),
+            False,
+            Level.STRONG,
+            "T1048",
+            "it carries data to where anybody may leave it",
+        ),
+        (
+            r"\bnotify_on_release\b|\bcgroup\.procs\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1611",
+            "it names the way out of a cgroup",
+        ),
+        (
+            (
+                r"\bdmesg (?:-\w{0,4}[cC]\b|--(?:read-)?clear)|\bjournalctl\b[^;|&]{0,64}--(?:vacuum|rotate)|"
+                r"\bsed\b[^;|&]{0,24} -i\S{0,8} [^;|&]{0,96}d['\"]? /var/log/|\butmpdump\b"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1070.002",
+            "it takes lines out of logs",
+        ),
+        (
+            r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.(?:\$|\{)|\bfping\b[^;|&]{0,64} -\w{0,4}g\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1018",
+            "it tries one address after the other",
+        ),
+        (
+            (
+                r"\bip (?:-\S{1,8} ){0,3}\w{1,12} (?:add|del|delete|flush|set|change|replace|exec) |"
+                r"\broute (?:add|del)\b|\barp -\w{0,3}[sd]\b"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1562.004",
+            "it changes the network's settings",
+        ),
+        (
+            r"\b(?:rm|unlink|chmod)\b[^;|&]{0,64}\s(?:/usr(?:/local)?)?/s?bin/\w|\brm\b[^;|&]{0,24}[\s\"]\$\{?0\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1070.004",
+            "it removes programs or itself",
+        ),
+        (
+            r"\bch(?:mod|own|grp|attr)\b[^;|&]{0,64}\s/etc/(?:passwd|group|profile)\b|\bsed\b[^;|&]{0,48}\s-\w{0,4}i[^;|&]{0,160}\s/etc/(?:ssh|passwd|group|hosts|selinux)",
+            False,
+            Level.STRONG,
+            "T1098",
+            "it changes the accounts or who may enter",
+        ),
+        (
+            r"\bsed\b[^;|&]{0,48}\s-\w{0,4}i[^;|&]{0,160}\s/etc/(?:r?syslog|audit|audisp|logrotate)|>>?\s*/etc/(?:r?syslog|audit)",
+            False,
+            Level.STRONG,
+            "T1562.006",
+            "it changes what is recorded",
+        ),
+        (r"\bexec -a ['\"]?\[", False, Level.STRONG, "T1036.004", "it takes a kernel thread's name"),
+        (
+            (
+                r"\bsha\d{0,3}sum /dev/zero|\bopenssl speed\b|while (?::|true); ?do (?::|true);|cat /dev/urandom >|"
+                r"if=/dev/zero of=/dev/null"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1499",
+            "it keeps the machine busy",
+        ),
+        (
+            r"\bselect\b[^;]{0,128}\b\w{0,16}(?:passw|secret|api_?key)",
+            False,
+            Level.SUSPICIOUS,
+            "T1555",
+            "it asks a store for passwords",
+        ),
+        (r"\b(?:xmrig|kinsing|kdevtmpfsi|kworkerds|watchbog|sysrv)\b", False, Level.STRONG, "T1496.001", "it names a miner"),
         (r"/proc/(?:\d+|self|\*)/(?:mem|maps|pagemap)\b", False, Level.STRONG, "T1003.007", "it reads a process's memory"),
         (
             (
@@ -200,14 +349,17 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it changes when a file was written",
         ),
         (
-            r"\b(?:cp|mv|ln)\b[^;|&]{0,64}\s(?:/usr(?:/local)?)?/s?bin/\w",
+            r"\b(?:cp|mv|ln|mkdir|touch)\b[^;|&]{0,64}\s(?:/usr(?:/local)?)?/s?bin/\w",
             False,
             Level.SUSPICIOUS,
             "T1036.003",
-            "it copies or replaces the system's programs",
+            "it writes among the system's programs",
         ),
         (
-            r"/(?:tmp|var/tmp|dev/shm)/\.(?!X|ICE|font|org\.|com\.|s\.PGSQL|cache|config|npm|yarn|java|hsperf|dotnet|NET)[\w-]",
+            (
+                r"/(?:tmp|var/tmp|dev/shm)/\.(?!(?-i:X\d|X11|XIM)|ICE-|font|org\.|com\.|s\.PGSQL|"
+                r"(?:cache|config|npm|yarn|java|dotnet|NET)\b|hsperf)[\w-]|/(?:tmp|var/tmp|dev/shm)/\.{3}"
+            ),
             False,
             Level.SUSPICIOUS,
             "T1564.001",
@@ -260,7 +412,9 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             (
                 r"\b(?:from|to) program\s{0,4}['\"$]|\binto (?:out|dump)file\b|\blo_export\b|\bxp_cmdshell\b|"
                 r"\bsys_(?:exec|eval)\b|\bmodule load\s{1,4}/|\bconfig set (?:dir|dbfilename)\b|"
-                r"\bpg_(?:read|write)_(?:binary_)?file\b|\bload_file\("
+                r"\bpg_(?:read|write)_(?:binary_)?file\b|\bload_file\(|\bload_extension\(|"
+                r"(?:['\" ]|^)\\! ?[\w/]|['\" ]\.(?:shell|system) \w|"
+                r"\bcopy\b[^;]{0,96}\bfrom\s{1,4}'/(?:etc|root|home|proc)"
             ),
             False,
             Level.STRONG,
@@ -315,12 +469,31 @@ _KNOWN_BAD: tuple[tuple[tuple[re.Pattern[str], ...], Context], ...] = tuple(
                 (r"\b(?:nc|ncat|netcat)\b", rf"\s-\w{{0,8}}[ec]\s+{_SHELL}|--(?:sh-)?exec\b"),
                 (r"\bsocat\b", rf"\bexec:['\"]?{_SHELL}"),
                 (r"\bsocket\b", r"\bdup2\b|\bpty\.spawn\b"),
+                (
+                    r"\bsocket\b|\bfsockopen\b|\bTCPSocket\b|IO::Socket|\bnet\.Socket\b|/inet/tcp",
+                    r"\bconnect\b|\bfsockopen\b|\bTCPSocket\b|IO::Socket|/inet/tcp",
+                    (
+                        r"\b(?:subprocess|proc_open|shell_exec|passthru|child_process)\b|\bpopen|\bspawn\(|"
+                        r"\bos\.(?:execute|system|popen)\b|system\$_"
+                    ),
+                ),
                 (r"\b(?:fsockopen|TCPSocket|Socket)\b", rf"\b{_SHELL} -i\b|\bexec[ ({{]{{1,4}}['\"]{_SHELL}"),
             ),
         ),
         ("T1505.003", "the words of a web shell's client", ((r"echo \[S\]\W{1,4}pwd\W{1,4}echo \[E\]",),)),
         ("T1499", "a program that multiplies without end", ((r":\(\) ?\{ ?: ?\| ?:",),)),
-        ("T1496.001", "it mines coins", ((r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b",),)),
+        (
+            "T1496.001",
+            "it mines coins",
+            (
+                (
+                    (
+                        r"\bstratum\d?(?:\+(?:tcp|ssl|tls|udp))?://|--donate-level\b|\b4[0-9AB][1-9A-HJ-NP-Za-km-z]{93}\b|"
+                        r"(?:--algo[= ]|-a )(?:rx/|cn[/-]|cryptonight|randomx|kawpow|ethash|yespower|ghostrider)"
+                    ),
+                ),
+            ),
+        ),
     )
     for patterns in rows
 )

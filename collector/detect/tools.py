@@ -63,7 +63,12 @@ def _add(level: Level, technique: str, purpose: str, names: str) -> None:
 
 
 _add(Level.STRONG, "T1095", "opens raw connections", "nc ncat netcat nc.openbsd nc.traditional socat cryptcat")
-_add(Level.STRONG, "T1046", "scans networks", "nmap masscan zmap rustscan arp-scan nbtscan naabu")
+_add(
+    Level.STRONG,
+    "T1046",
+    "scans networks",
+    "nmap masscan zmap zgrab2 rustscan arp-scan nbtscan naabu fscan hping3 netexec crackmapexec",
+)
 _add(
     Level.STRONG,
     "T1595",
@@ -75,10 +80,19 @@ _add(Level.STRONG, "T1040", "records network traffic", "tcpdump tshark dumpcap n
 _add(Level.STRONG, "T1611", "reaches beyond the container", "nsenter unshare mount umount chroot debugfs pivot_root ctr runc")
 _add(Level.STRONG, "T1609", "drives containers", "kubectl crictl docker podman nerdctl helm")
 _add(Level.STRONG, "T1547.006", "loads kernel modules", "insmod modprobe rmmod kmod")
+_add(Level.STRONG, "T1014", "reaches into the kernel", "bpftool bpftrace stap keyctl wrmsr")
+_add(Level.STRONG, "T1561", "wipes disks", "wipefs blkdiscard mkfs.ext4 mkfs.xfs dmsetup swapoff")
 _add(Level.STRONG, "T1548.003", "changes the user", "sudo sudoedit su pkexec doas visudo runuser")
 _add(Level.STRONG, "T1548.001", "gives rights to files", "setcap chattr setfacl")
-_add(Level.STRONG, "T1136.001", "manages accounts", "useradd adduser usermod userdel passwd chpasswd groupadd deluser")
-_add(Level.STRONG, "T1053.003", "schedules jobs", "crontab systemctl")
+_add(
+    Level.STRONG,
+    "T1136.001",
+    "manages accounts",
+    "useradd adduser usermod userdel passwd chpasswd chgpasswd newusers groupadd groupmod groupdel addgroup delgroup deluser "
+    "gpasswd vipw vigr chsh newgrp",
+)
+_add(Level.STRONG, "T1053.003", "schedules jobs", "crontab incrontab systemctl systemd-run")
+_add(Level.STRONG, "T1543.002", "changes what starts with the machine", "chkconfig update-rc.d rc-update")
 _add(Level.STRONG, "T1053.002", "schedules jobs", "at batch")
 _add(Level.STRONG, "T1110", "guesses passwords", "hydra medusa ncrack patator john hashcat")
 _add(Level.STRONG, "T1021.004", "opens remote shells", "ssh sshpass sshd scp sftp dropbear ssh-keygen ssh-keyscan telnet")
@@ -86,24 +100,36 @@ _add(
     Level.STRONG,
     "T1572",
     "tunnels traffic",
-    "chisel ngrok cloudflared frpc gost proxychains proxychains4 tor dnscat2 dnscat iodine ptunnel ligolo",
+    "chisel ngrok cloudflared frpc gost proxychains proxychains4 tor dnscat2 dnscat iodine ptunnel ligolo autossh sshuttle "
+    "openvpn wg-quick websocat",
 )
+_add(Level.STRONG, "T1219", "gives others a terminal", "ttyd gotty tmate gs-netcat gsocket rlogin rsh dtach")
 _add(
     Level.STRONG,
     "T1613",
     "looks for the way out",
     "linpeas.sh linpeas linenum.sh lse.sh pspy pspy64 deepce.sh amicontained peirates botb kubeletctl traitor",
 )
-_add(Level.STRONG, "T1003", "collects passwords", "mimipenguin mimipenguin.sh lazagne swapdigger unshadow")
+_add(Level.STRONG, "T1003", "collects passwords", "pdbedit mimipenguin mimipenguin.sh lazagne swapdigger unshadow")
 _add(Level.STRONG, "T1113", "records the screen or the clipboard", "xwd scrot xclip xsel")
 _add(Level.STRONG, "T1499", "wastes the machine", "stress stress-ng sysbench")
 _add(Level.STRONG, "T1003.007", "reads other processes", "gdb gcore strace ltrace ptrace")
 _add(Level.STRONG, "T1070.004", "wipes files", "shred wipe srm")
-_add(Level.STRONG, "T1562.004", "changes the firewall", "iptables ip6tables nft ufw iptables-save")
+_add(
+    Level.STRONG,
+    "T1562.004",
+    "changes the firewall",
+    "iptables ip6tables nft ufw iptables-save firewall-cmd ebtables arptables",
+)
 _add(Level.STRONG, "T1496.001", "mines coins", "xmrig xmr-stak minerd cpuminer t-rex ethminer")
 _add(Level.STRONG, "T1562.001", "turns protection off", "setenforce auditctl aa-teardown aa-disable")
 _add(Level.SUSPICIOUS, "T1567.002", "moves data to a cloud's storage", "aws gsutil gcloud az rclone s3cmd")
-_add(Level.SUSPICIOUS, "T1105", "transfers files", "curl wget ftp tftp smbclient aria2c rsync lftp axel")
+_add(
+    Level.SUSPICIOUS,
+    "T1105",
+    "transfers files",
+    "curl wget ftp tftp ftpget ftpput smbclient aria2c rsync lftp axel lynx links w3m GET POST",
+)
 _add(Level.SUSPICIOUS, "T1105", "installs software", "apt apt-get dpkg apk yum dnf rpm microdnf pip pip3 npm gem cpan")
 _add(Level.SUSPICIOUS, "T1222.002", "changes file rights", "chmod chown chgrp install")
 _add(Level.SUSPICIOUS, "T1140", "decodes data", "base64 base32 xxd uudecode openssl gpg")
@@ -149,7 +175,7 @@ _INSPECTION = {
 }
 for _technique, _names in _INSPECTION.items():
     _add(Level.SUSPICIOUS, _technique, "looks around", _names)
-_PLAIN = "date file sort wc"
+_PLAIN = "date df file sort wc"
 """Look as well, but say nothing: what every script orders, counts and dates."""
 _add(Level.NEUTRAL, "T1005", "looks around", _PLAIN)
 _LOOKS = frozenset(" ".join((*_INSPECTION.values(), _PLAIN)).split())
@@ -160,24 +186,48 @@ _PLACES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"/etc/(?:g?shadow|sudoers)|/etc/security/", "T1003.008", "touches the password or rights files"),
         (r"/etc/cron|/var/spool/cron|crontab\b|/etc/systemd/system|/etc/init\.d/", "T1053.003", "touches the job tables"),
         (r"authorized_keys|\bid_(?:rsa|dsa|ecdsa|ed25519)\b|\.ssh\b", "T1552.004", "touches SSH keys"),
-        (r"/etc/ld\.so\.preload|\bLD_PRELOAD=", "T1574.006", "makes programs load a foreign library"),
+        (
+            r"/etc/ld\.so\.preload|\bLD_PRELOAD=(?!['\"]?/(?:usr/(?:local/)?|opt/)?lib)",
+            "T1574.006",
+            "makes programs load a foreign library",
+        ),
         (r"/etc/pam\.d/|pam_[a-z_]+\.so", "T1556.003", "touches the login modules"),
         (
-            r"\.bash_?(?:rc|profile|history)\b|/etc/profile|\bHISTFILE\b|\.(?:zsh|sh)_history\b",
+            (
+                r"\.bash_?(?:rc|profile|login|logout|history)\b|"
+                r"(?<!\. )(?<!source )/etc/(?:profile|bash\.bashrc|bashrc|rc\.local)|"
+                r"(?:~|/root|/home/[\w.-]{1,32}|HOME)/\.(?:profile|login|cshrc|zshrc|zprofile|zshenv|inputrc)\b|"
+                r"\bHISTFILE\b|\.(?:zsh|sh)_history\b|\b(?:PROMPT_COMMAND|HISTCONTROL)="
+            ),
             "T1546.004",
             "touches shell files",
         ),
-        (r"/dev/(?:tcp|udp)/", "T1059.004", "connects from the shell"),
+        (r"/dev/(?:tcp|udp)/(?!localhost|127\.)", "T1059.004", "connects from the shell"),
         (
-            r"docker\.sock|containerd\.sock|crio\.sock|release_agent|core_pattern|uevent_helper|sysrq-trigger|/fd/\d+/\.\.",
+            (
+                r"docker\.sock|containerd\.sock|crio\.sock|release_agent|core_pattern|uevent_helper|sysrq-trigger|/fd/\d+/\.\.|"
+                r"/dev/(?:[sv]d[a-z]|xvd[a-z]|nvme\d|mmcblk\d|dm-\d|k?mem\b)"
+            ),
             "T1611",
             "touches the way out of the container",
         ),
-        (r"169\.254\.169\.254|metadata\.google\.internal", "T1552.005", "asks for the instance's credentials"),
         (
-            r"/proc/(?:\d+|self|\*)/environ|serviceaccount/token|\.aws/credentials|\.kube/config",
+            (
+                r"169\.254\.(?:169\.254|170\.2)|metadata\.google\.internal|\bcomputeMetadata\b|/latest/(?:meta-data|user-data|api/token)\b|"
+                r"100\.100\.100\.200|168\.63\.129\.16|fd00:ec2::254|\bAWS_CONTAINER_CREDENTIALS"
+            ),
+            "T1552.005",
+            "asks for the instance's credentials",
+        ),
+        (
+            r"/proc/(?:\d+|self|\*)/environ|serviceaccount/token|\.aws/credentials|\.kube/config|\bk3s\.yaml\b|/kubernetes/pki/",
             "T1552.001",
             "reads credentials",
+        ),
+        (
+            r"https?://(?!localhost|127\.|\[::1\])[^\s/,]{1,96}:(?:10250|10255|2375|2376|2379)\b|/api/v1/(?:secrets|namespaces/[\w.-]{1,64}/secrets)\b|/apis/rbac\.",
+            "T1613",
+            "asks a node or the cluster for what it holds",
         ),
         (r"-perm\s+[-/]?[0-7u+g]*[2467s]000|-perm\s+[-/]?[ug][+=]s|\+s\b", "T1548.001", "looks for or makes set-uid files"),
     )

