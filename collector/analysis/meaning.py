@@ -26,7 +26,9 @@ NO_JOB = (
 """Techniques that no build needs, no probe and no hook: credentials, other hosts, accounts, kernels, miners, the way out."""
 
 YOUNG = 900 * NANOSECONDS
-"""Nanoseconds from a workload's first event until some replicas' counts tell whether a new place outside stays (`excess`)."""
+"""Nanoseconds from a workload's first event until some replicas' counts tell whether a new place outside stays (`excess`) …"""
+COMES_BACK = 3
+"""… and connections to it that tell so before: who asks once does so over both families of addresses at most."""
 
 
 def meaning(question: Question, table: SightingTable) -> context.Context:
@@ -122,7 +124,7 @@ def _context(question: Question, table: SightingTable) -> context.Context:
             program=behaviour.exe,
             target=behaviour.target,
             first_outside=first,
-            young=question.now - group.first < YOUNG,
+            stays=question.now - group.first < YOUNG and table.count.item(question.row) >= COMES_BACK,
             injected=behaviour.injected,
         )
     if not behaviour.base:

@@ -40,7 +40,8 @@ _NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "1025
 """Docker, etcd and kubelet: a node's own services."""
 
 _WEB_PORTS = frozenset({"80", "443"})
-"""Where services ask for licences and updates and send reports, one replica once a day: what is more than that stays."""
+"""Where services ask for licences and updates and send reports, one replica once a day, and each workload some: that one is met
+says nothing. What is more than that stays, and is told by how often (`analysis.excess`)."""
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
 """Where mining pools listen by custom, and the handlers of remote shells by default."""
 
@@ -197,7 +198,7 @@ def kind_of_place(target: str) -> str:
 
 @lru_cache(maxsize=16_384)  # as above
 def of_connect(
-    *, program: str, target: str, first_outside: bool = False, young: bool = False, injected: bool = False
+    *, program: str, target: str, first_outside: bool = False, stays: bool = False, injected: bool = False
 ) -> Context:
     """Return the context of a connect to a destination.
 
@@ -205,7 +206,7 @@ def of_connect(
         program: key form of the program.
         target: key form of the destination (`metadata-service:80/tcp`).
         first_outside: nothing of this workload is known to go outside of the cluster.
-        young: … and it is known for too little to wait whether the destination stays.
+        stays: … and this came back soon.
         injected: the program came from outside of the container: it is nobody's supplier that it reaches.
     """
     name = base_name(program)
@@ -237,7 +238,9 @@ def of_connect(
             Level.STRONG
             if interpreter
             else Level.SUSPICIOUS
-            if known is not None or (first_outside and (young or port not in _WEB_PORTS)) or injected
+            if known is not None or (first_outside and (stays or port not in _WEB_PORTS)) or injected
+            else Level.ROUTINE
+            if port in _WEB_PORTS and not first_outside
             else Level.NEUTRAL
         )
         found = Context(level, ("T1071.001",), "a new destination outside of the cluster")

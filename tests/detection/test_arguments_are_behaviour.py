@@ -263,16 +263,16 @@ def test_a_scheduler_says_nothing_by_naming_its_own_tables() -> None:
     assert traits("/usr/bin/tee", ("tee", "/etc/cron.hourly/x"))
 
 
-@pytest.mark.parametrize("young", [True, False])
+@pytest.mark.parametrize("stays", [True, False])
 @pytest.mark.parametrize("port", [443, 8443])
-def test_a_service_that_goes_outside_for_the_first_time_may_have_to_report(port: int, *, young: bool) -> None:
+def test_a_service_that_goes_outside_for_the_first_time_may_have_to_report(port: int, *, stays: bool) -> None:
     target = f"public 203.0.0.0/16:{port}/tcp"
 
-    told = of_connect(program="/usr/bin/server", target=target, first_outside=True, young=young)
+    told = of_connect(program="/usr/bin/server", target=target, first_outside=True, stays=stays)
 
-    assert told.level is (Level.SUSPICIOUS if young or port != 443 else Level.NEUTRAL)
+    assert told.level is (Level.SUSPICIOUS if stays or port != 443 else Level.NEUTRAL)
 
 
-@pytest.mark.parametrize(("port", "level"), [(3333, Level.STRONG), (14444, Level.STRONG), (443, Level.NEUTRAL)])
+@pytest.mark.parametrize(("port", "level"), [(3333, Level.STRONG), (14444, Level.STRONG), (443, Level.ROUTINE)])
 def test_where_pools_and_handlers_listen_is_no_usual_supplier(port: int, level: Level) -> None:
     assert of_connect(program="/usr/bin/server", target=f"public 203.0.0.0/16:{port}/tcp").level is level

@@ -83,13 +83,24 @@ def test_a_service_that_never_left_the_cluster_and_does_on_one_replica_is_found(
     for second in range(1, 600, 5):
         for pod in pods:
             cluster.connect(second, pod, "/usr/bin/server", ("10.0.0.7", 5432), peer=DATABASE)
-    for second in range(400, 600, 15):
+    for second in range(400, 600, 10):
         cluster.connect(second, pods[2], "/usr/bin/server", ("203.0.113.9", 443))
 
     (alert,) = alerts(analyse(cluster, until=700))
 
     assert [each.pod for each in alert.replicas] == ["cart-r1-2"]
     assert alert.techniques == ("T1071.001",)
+
+
+def test_a_service_that_leaves_the_cluster_once_has_something_to_ask(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    for second in range(1, 600, 5):
+        for pod in pods:
+            cluster.connect(second, pod, "/usr/bin/server", ("10.0.0.7", 5432), peer=DATABASE)
+    for second in (400, 401):  # both families of addresses
+        cluster.connect(second, pods[2], "/usr/bin/server", ("203.0.113.9", 443))
+
+    assert alerts(analyse(cluster, until=900)) == []
 
 
 def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> None:
@@ -102,15 +113,15 @@ def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> 
     assert alerts(analyse(cluster, until=700)) == []
 
 
-@pytest.mark.parametrize(("begin", "found"), [(1200, []), (3000, ["cart-r1-2"])])
-def test_another_destination_outside_is_told_of_a_service_that_is_known_for_long(
-    cluster: Cluster, begin: int, found: list[str]
+@pytest.mark.parametrize(("begin", "port", "found"), [(1200, 8443, []), (3000, 8443, ["cart-r1-2"]), (3000, 443, [])])
+def test_another_destination_outside_is_told_of_a_service_that_is_known_for_long_but_for_the_web(
+    cluster: Cluster, begin: int, port: int, found: list[str]
 ) -> None:
     pods = cluster.pods(4)
     for second in range(1, 3600, 20):
         for pod in pods:
             cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", 443))
-    cluster.connect(begin, pods[2], "/usr/bin/server", ("13.5.6.7", 443))
+    cluster.connect(begin, pods[2], "/usr/bin/server", ("13.5.6.7", port))
 
     assert [each.pod for alert in alerts(analyse(cluster, until=3700)) for each in alert.replicas] == found
 
