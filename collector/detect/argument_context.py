@@ -51,7 +51,10 @@ _INTERPRETER = re.compile(r"(?:python|perl|ruby|php|lua|node|tclsh)[\d.]*")
 _AWKS = frozenset({"awk", "gawk", "mawk", "nawk"})
 _AWK_STARTS = re.compile(r"\bsystem\s{0,4}\(|/inet[46]?/(?:tcp|udp)/")
 """Its program is its first argument, whatever the options are; its patterns are words of what it reads."""
-_CODE = re.compile(r"-[A-Za-z]*[ce].*|--eval|-r.*|-p", re.DOTALL)
+_CODE = re.compile(r"-[A-Za-z]*[ce]|-[A-Za-z]{0,3}[cer].*[\s(;].*|--eval|-r(?:socket)?|-p", re.DOTALL)
+"""How an interpreter is given code, as the next word or in the same …"""
+_GLUED = re.compile(r"(?<!\S)-[A-Za-z]?[cer]")
+"""… whose first word begins after the option."""
 _STARTS = re.compile(
     r"child_process|subprocess|os\.(?:system|execute|popen|dup2|spawn)|\bsystem\(|\bexec[lv]?[pe]*\(|pty\.spawn|\bpopen|io\.popen|"
     r"\b(?:shell_exec|passthru|proc_open|pcntl_exec|execSync|spawnSync|callCommand)\b|\bspawn\s{0,2}\(?[\"']/?(?:bin/)?(?:ba)?sh\b",
@@ -61,8 +64,9 @@ _REACHES_OUT = re.compile(
     r"\bsocket\b|/inet/(?:tcp|udp)|\burllib|\brequests\b|http\.client|net\.connect|IO::Socket|fsockopen|TCPSocket|stream_socket_client",
     re.IGNORECASE,
 )
-_ONLY_HERE = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
-"""Where probes written as code ask: the container itself."""
+_HERE = re.compile(r"localhost|127\.0\.0\.1|\[::1\]")
+_ELSEWHERE = re.compile(r"(?<![\d.])(?!127\.)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])|\.svc\b")
+"""Where probes written as code ask: the container itself, and nobody else."""
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?([^\s/:?#'\"]+)", re.IGNORECASE)
 _ADDRESS = re.compile(
     r"(?:(?<![\w./-])|(?<=//)|(?<=tcp/)|(?<=udp/))(?!(?:10|127|0)\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)"
@@ -194,7 +198,8 @@ def _starts_or_reaches(name: str, arguments: Sequence[str], text: str) -> bool:
         return _AWK_STARTS.search(text) is not None
     if _INTERPRETER.fullmatch(name) is None or not any(map(_CODE.fullmatch, arguments)):
         return False
-    probes = _ONLY_HERE.search(text) is not None and not _outside(text)
+    text = _GLUED.sub(" ", text)
+    probes = _HERE.search(text) is not None and _ELSEWHERE.search(text) is None and not _outside(text)
     return _STARTS.search(text) is not None or (_REACHES_OUT.search(text) is not None and not probes)
 
 
