@@ -9,6 +9,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from peerwatch.columns import NANOSECONDS
 
@@ -57,6 +58,8 @@ MOST_OPEN_PER_WORKLOAD = 64
 """Open incidents that a finding is compared with; older ones are closed."""
 
 MOST_BEHAVIOURS = 32
+MOST_NOTED = 8
+"""Behaviours of a note that an alert takes in: who looks at much first must not fill what comes after."""
 MOST_EVIDENCE = 64
 MOST_REPLICAS = 64
 MOST_PIDS = 256
@@ -105,6 +108,9 @@ class OpenIncident:
         self.last = max(self.last, evidence.time)
         if kind is BehaviourType.EXEC and len(self.pids) < MOST_PIDS and self._is_root(uid, evidence.time):
             self.pids.add((uid, evidence.pid))
+        self._keep(evidence)
+
+    def _keep(self, evidence: Evidence) -> None:
         if len(self.evidence) < MOST_EVIDENCE and evidence not in self.evidence:
             self.evidence.append(evidence)
             self.changed = True
@@ -118,17 +124,22 @@ class OpenIncident:
         """Return whether a child of this process belongs to the incident's process tree."""
         return parent_pid > 0 and time - self.last <= ERRAND and (uid, parent_pid) in self.pids
 
+    def has_cause(self, place: tuple[str, str], parent_pid: int, time: int) -> bool:
+        """Return whether what begins at a (container, pod) is of the same process tree, or the same moment there."""
+        return self.grows(place[1], parent_pid, time) or abs(time - self.latest.get(place, -QUIET)) < MOMENT
+
     @property
     def full(self) -> bool:
         """Whether more behaviours are only counted."""
         return len(self.findings) >= MOST_BEHAVIOURS
 
     def take_in(self, note: "OpenIncident") -> None:
-        """Add what was only a note before it turned out what it belongs to."""
-        for finding in note.findings.values():
+        """Add what was only a note before it turned out what it belongs to; most of the room stays for what is worse."""
+        for finding in islice(note.findings.values(), MOST_NOTED):
             self.add(finding)
-        self.pids |= note.pids
-        self.evidence += [each for each in note.evidence if each not in self.evidence][: MOST_EVIDENCE - len(self.evidence)]
+        self.pids.update(sorted(note.pids)[: MOST_PIDS - len(self.pids)])
+        for evidence in note.evidence:
+            self._keep(evidence)
 
     def leave_out(self, group: Group, replica: Replica, time: int, done: Deed | None = None) -> None:
         """Count one more behaviour of a replica for a full incident."""
@@ -186,22 +197,21 @@ class IncidentBook:
     def join(self, finding: Finding, parent_pid: int, cause: OpenIncident | None = None) -> OpenIncident:
         """Add a finding to the incident of its cause, if that is not known already, opening one where there is none."""
         incident = self.find(finding, parent_pid) if cause is None else cause
+        new = incident is None
         if incident is None:
             incident = self._start(finding)
-            for note in self._notes_of(finding, parent_pid) if incident.alert else ():
-                incident.take_in(note)
         incident.add(finding)
+        for note in self._notes_of(finding, parent_pid) if new and incident.alert else ():
+            incident.take_in(note)
         return incident
 
     def _notes_of(self, finding: Finding, parent_pid: int) -> list[OpenIncident]:
-        """Return the open notes that tell of the same cause on this replica: the same process tree, or the same moment."""
-        place, first = (finding.group.container, finding.replica.uid), finding.first_event
+        """Return the open notes that tell of the same cause on this replica and of no other."""
+        place = finding.group.container, finding.replica.uid
         return [
             note
             for note in self._by_workload.get(finding.group.workload, ())
-            if not note.alert
-            and note.replicas.keys() == {place}
-            and (note.grows(finding.replica.uid, parent_pid, first) or abs(first - note.latest[place]) < MOMENT)
+            if not note.alert and note.replicas.keys() == {place} and note.has_cause(place, parent_pid, finding.first_event)
         ]
 
     def accomplice(
@@ -214,8 +224,7 @@ class IncidentBook:
         place, mates = (group.container, replica.uid), self._by_workload.get(group.workload, ())
         done = deed(behaviour) if mates and behaviour is not None else None
         for incident in mates:
-            tree = incident.grows(replica.uid, parent_pid, first_event)
-            if incident.alert and (tree or abs(first_event - incident.latest.get(place, -QUIET)) < MOMENT):
+            if incident.alert and incident.has_cause(place, parent_pid, first_event):
                 return incident
             if incident.tells_of(group, done, first_event):
                 return incident

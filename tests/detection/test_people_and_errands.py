@@ -444,3 +444,19 @@ def test_what_was_a_note_belongs_to_the_alert_about_what_followed_at_once(cluste
     (alert,) = alerts(analyse(cluster))
 
     assert [each.key for each in alert.behaviours if "ls" in each.key or "dash (" in each.key]
+
+
+def test_who_looks_at_much_first_does_not_hide_what_comes_after(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    cluster.normal(pods, 0, 1500, every=5)
+    shell = cluster.exec(600, pods[1], "/usr/bin/dash", parent="", args=("sh",), flags=INJECTED)
+    for number in range(80):
+        tool = f"/usr/bin/look{chr(97 + number // 26)}{chr(97 + number % 26)}"
+        cluster.exec(601 + 0.1 * number, pods[1], tool, parent="/usr/bin/dash", args=(tool,), flags=INJECTED, parent_pid=shell)
+    words = ("cat", "/etc/shadow")
+    cluster.exec(660, pods[1], "/usr/bin/cat", parent="/usr/bin/dash", args=words, flags=INJECTED, parent_pid=shell)
+
+    (alert,) = alerts(analyse(cluster))
+
+    assert alert.severity is Severity.MEDIUM
+    assert "/usr/bin/cat <- /usr/bin/dash" in {each.key for each in alert.behaviours}
