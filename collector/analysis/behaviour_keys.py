@@ -40,7 +40,7 @@ MULTI_CALL = frozenset({"busybox", "busybox.static", "toybox", "coreutils", "too
 """Programs that are many: which one is said by argv[0] (busybox, toybox, GNU and uutils coreutils built as one binary), or by
 the next word where argv[0] is the file itself (`busybox wget …`)."""
 
-_APPLET = re.compile(r"(?:--coreutils-prog(?:-shebang)?=)?([^-].*)", re.DOTALL)
+_APPLET = re.compile(r"(?:--coreutils-prog(?:-shebang)?=)?[^-].*", re.DOTALL)
 """How the word after a multi-call binary's own name says the applet."""
 _SCRIPT = "--coreutils-prog-shebang="
 """How the link `/usr/bin/ls` says it where it is a script of one line (`coreutils-single` of Red Hat's minimal images); the

@@ -83,6 +83,7 @@ _REMOVES = re.compile(
     r"\brm (?:-\w+ )*-\w*(?:[rR]\w*f|f\w*[rR])\w* (?:[^|;&]* )?/(?!tmp|run|dev|var/tmp|var/cache)[^/\s]*(?:/[^/\s]*)?(?=\s|$)"
 )
 """A whole folder near the root is removed without a question."""
+_KILLS = frozenset({"kill", "pkill", "killall"})
 _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", "3", "10", "12", "18", "28"})
 """What a service is told to reload, rotate, dump or go on with: it lives on."""
 _RESTARTS = re.compile(r"kill(?: -(?:s )?(?:SIG)?(?:TERM|INT|15|2))? 1(?: *[;|&].*)?", re.DOTALL)
@@ -167,10 +168,12 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
             for word, known in tools.items()
             if word not in COMMON
         ]
-    coded = (
-        ((name, *rest),) if script is None else [call for each in names for call in calls(script, each) if _reads_code(each)]
-    )
-    if any(_starts_or_reaches(call[0].rpartition("/")[2], call[1:], " ".join(call[1:])) for call in coded):
+    coded = [
+        (each, call[1:])
+        for each in filter(_reads_code, names)
+        for call in (((name, *rest),) if script is None else calls(script, each))
+    ]
+    if any(_starts_or_reaches(each, told_it) for each, told_it in coded):
         found.append(Context(Level.STRONG, ("T1059",), "code that starts programs or opens connections"))
     if _outside(text):
         level = Level.SUSPICIOUS if tools else Level.NEUTRAL
@@ -192,11 +195,12 @@ def _reads_code(name: str) -> bool:
     return name in _AWKS or _INTERPRETER.fullmatch(name) is not None
 
 
-def _starts_or_reaches(name: str, arguments: Sequence[str], text: str) -> bool:
-    """Return whether an interpreter is given code in its arguments that starts programs or opens connections."""
+def _starts_or_reaches(name: str, arguments: Sequence[str]) -> bool:
+    """Return whether what reads code is given some in its arguments that starts programs or opens connections."""
+    text = " ".join(arguments)[:_MOST_TEXT]
     if name in _AWKS:
         return _AWK_STARTS.search(text) is not None
-    if _INTERPRETER.fullmatch(name) is None or not any(map(_CODE.fullmatch, arguments)):
+    if not any(map(_CODE.fullmatch, arguments)):
         return False
     text = _GLUED.sub(" ", text)
     probes = _HERE.search(text) is not None and _ELSEWHERE.search(text) is None and not _outside(text)
@@ -223,6 +227,12 @@ def _is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) 
     return bool(told) and all(map(_PLAIN_IF[name], told))
 
 
+def _signals(call: Sequence[str]) -> bool:
+    """Return whether a service is sent a signal on which it lives on."""
+    signal = call[2:3] if list(call[1:2]) == ["-s"] else [word for word in call[1:2] if word.startswith("-")]
+    return any(word.lstrip("-").removeprefix("SIG") in _SIGNALS for word in signal)
+
+
 def _gives_rights_up(call: Sequence[str]) -> bool:
     """Return whether a tool that changes the user is told one, and not root: services do so to become less."""
     user, words = "", iter(call[1:])
@@ -237,9 +247,7 @@ def _gives_rights_up(call: Sequence[str]) -> bool:
 
 
 _PLAIN_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
-    "kill": lambda call: only_asks("kill", tuple(call)),
-    "pkill": lambda call: only_asks("pkill", tuple(call)),
-    "killall": lambda call: only_asks("killall", tuple(call)),
+    **dict.fromkeys(_KILLS, _signals),
     "openssl": lambda call: not any(map(_CODES.fullmatch, call[1:2])),
     **dict.fromkeys(("su", "runuser", "sudo"), _gives_rights_up),
     "getent": lambda call: any(map(_RESOLVES.fullmatch, call[1:2])),
@@ -269,9 +277,8 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     if name in {"curl", "wget"}:
         hosts = [word for word in words if "://" in word or _LOCAL.fullmatch(word)]
         return bool(hosts) and all(_LOCAL.fullmatch(word) for word in hosts) and not _outside(" ".join(arguments[1:]))
-    if name in {"kill", "pkill", "killall"}:
-        signal = arguments[2:3] if arguments[1:2] == ("-s",) else [word for word in arguments[1:2] if word.startswith("-")]
-        return any(word.lstrip("-").removeprefix("SIG") in _SIGNALS for word in signal)
+    if name in _KILLS:
+        return _signals(arguments)
     if name == "mount":
         return len(arguments) == 1  # says what is
     if name in _ASKS_PORTS:

