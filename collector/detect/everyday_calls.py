@@ -225,7 +225,8 @@ _ASKS_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
 def manages(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool from outside is told what administrators tell it.
 
-    That is to ask (`only_asks`), to restart the container, or to set the service's own files right.
+    That is to ask (`only_asks`), to restart the container, or to set the service's own files right: their rights, their owner,
+    a copy beside the file, or that the old ones are removed.
     """
     return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None or _repairs(name, arguments)
 
@@ -236,23 +237,38 @@ def ends_its_own(script: str) -> bool:
     return 0 < stopped <= len(_ENDS.findall(script))
 
 
-def _repairs(name: str, arguments: tuple[str, ...]) -> bool:
-    """Return whether somebody sets a service's own files right.
-
-    That is their rights, their owner, a copy beside the file, or that the old ones are removed.
-    """
-    words = [word for word in takewhile(lambda word: word not in OPERATORS, arguments[1:]) if not word.startswith("--")]
+def _copies_beside(words: Sequence[str]) -> bool:
+    """Return whether a file gets a copy beside it, as before it is edited."""
     paths = [word for word in words if "/" in word]
-    if name == "cp" and len(paths) == 2:
-        (folder, _, file), (beside, _, copy) = (path.rpartition("/") for path in paths)
-        stem = file.partition(".")[0]
-        return bool(stem) and folder == beside and stem == copy.partition(".")[0] and not paths[0].startswith(TEMPORARY)
-    if name not in {"chmod", "chown", "find"} or not paths:
+    if len(paths) != 2:
         return False
-    if name == "find":
-        asked, _, _ = " ".join(words).partition(" -delete")  # whatever comes after it, what it found is gone
-        old = _OLDER.search(asked) is not None
-        told = old and _UNLESS.isdisjoint(words) and not any(map(_WITH_FOUND.match, words))
-    else:
-        told = name == "chown" or any(map(_MODE.fullmatch, words))
-    return told and not any(path.startswith(TEMPORARY) or _SYSTEM.match(path) or _UNKNOWN_FOLDER.search(path) for path in paths)
+    (folder, _, file), (beside, _, copy) = (path.rpartition("/") for path in paths)
+    stem = file.partition(".")[0]
+    return bool(stem) and folder == beside and stem == copy.partition(".")[0] and not paths[0].startswith(TEMPORARY)
+
+
+def _removes_old(words: Sequence[str]) -> bool:
+    """Return whether `find` removes what is not in use any more, and nothing else happens to it."""
+    asked, _, _ = " ".join(words).partition(" -delete")  # whatever comes after it, what it found is gone
+    return _OLDER.search(asked) is not None and _UNLESS.isdisjoint(words) and not any(map(_WITH_FOUND.match, words))
+
+
+def _is_own_data(words: Sequence[str]) -> bool:
+    """Return whether paths are named, and each is a service's own."""
+    paths = [word for word in words if "/" in word]
+    foreign = (path.startswith(TEMPORARY) or _SYSTEM.match(path) or _UNKNOWN_FOLDER.search(path) for path in paths)
+    return bool(paths) and not any(foreign)
+
+
+_REPAIRS_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
+    "cp": _copies_beside,
+    "chown": _is_own_data,
+    "chmod": lambda words: _is_own_data(words) and any(map(_MODE.fullmatch, words)),
+    "find": lambda words: _is_own_data(words) and _removes_old(words),
+}
+"""Tools that can do much, and when the words that one is told set a service's own files right."""
+
+
+def _repairs(name: str, arguments: tuple[str, ...]) -> bool:
+    words = [word for word in takewhile(lambda word: word not in OPERATORS, arguments[1:]) if not word.startswith("--")]
+    return name in _REPAIRS_IF and _REPAIRS_IF[name](words)

@@ -25,6 +25,7 @@ from collector.cluster.watching import ClusterWatch
 from collector.errors import StorageError
 from collector.ingest.admission import SEQUENCE_MAX, Bounds, RefusedError, admit
 from collector.ingest.counters import Counters
+from collector.ingest.event_time import EventTime
 from collector.ingest.notices import Notices
 from collector.ingest.ranks import Ranks
 from collector.records import (
@@ -48,19 +49,6 @@ LATE_LOOK_NS = 60 * NANOSECONDS
 
 AHEAD_NS = 2 * NANOSECONDS
 """So much later than it was received an event may be for detection: what clocks that are kept differ by is less."""
-
-BEHIND_NS = 60 * NANOSECONDS
-"""Agents whose newest events are older than this send what they kept while nobody took it; usual batches take a second."""
-
-QUIET_NS = 10 * NANOSECONDS
-"""Who has something to send again does not pause for so long."""
-
-COME_BACK_NS = 60 * NANOSECONDS
-"""So long after a start agents may take to come back: they try again every ten seconds, a slow node within a minute."""
-
-CATCH_UP_NS = 3_600 * NANOSECONDS
-"""So long time waits for who is behind: what an agent keeps (256 MiB) takes minutes, those of a large cluster more. A clock
-that is behind never catches up, nor does who lies about the time, and neither may hold up for ever what is told of others."""
 
 NODES_MAX = 10_000
 """Nodes that are known at a time; Kubernetes supports clusters of 5,000."""
@@ -115,9 +103,7 @@ class Pipeline:
         self._gone: dict[tuple[object, ...], ExpiredRecord] = {}
         self._incidents: dict[str, Incident] = {}
         self._ranks = Ranks(watch)
-        self._began = self._ticked = self._heard = self._lag = self._behind = 0
-        """When time was let pass first, and last; when the batch was looked at whose newest event was the least old, of those
-        of the last seconds; how old that was; and since when all that comes is old."""
+        self._event_time = EventTime()
 
     def recover(self) -> ReadReport:
         """Bring detection to where the last run ended: from the state, then from the journal beyond it."""
@@ -139,7 +125,7 @@ class Pipeline:
                 report.damaged_bytes,
             )
             self._counters.add("journal_damaged", report.damaged)
-        self._heard = self._lag = self._behind = 0  # that was the last run
+        self._event_time.forget()
         return report
 
     def _replay(self, record: JournalRecord) -> None:
@@ -154,7 +140,7 @@ class Pipeline:
             self._counters.add("journal_damaged")
             return
         self._hear(table, record.received)
-        self._note(self._advance(self._event_time(record.received)))
+        self._note(self._advance(self._event_time.at(record.received)))
         self._take(hello, batch.sequence, record.received, table)
 
     def last_sequence(self, hello: ingest_pb2.Hello) -> int:
@@ -196,6 +182,7 @@ class Pipeline:
             return [StoredBatch(error=str(error))] * len(received), []
         incidents: list[Incident] = []
         for each, table in tables:
+            self._hear(table, each.time)
             incidents += self._take(each.hello, each.batch.sequence, each.time, table)
         outcomes = [
             StoredBatch(acknowledged=last[each.hello.cluster, each.hello.node, each.hello.session]) for each in received
@@ -264,7 +251,6 @@ class Pipeline:
         )
         if not len(table):
             return []
-        self._hear(table, received)
         if self._names(hello):
             self._late.put(table, received)
         waits = unsettled(table)
@@ -273,12 +259,8 @@ class Pipeline:
         return self._note(self._observe(table, received, f"of batch {sequence} of node {hello.node!r}"))
 
     def _hear(self, table: EventColumns, received: int) -> None:
-        """Take note of how old the newest event of a batch is."""
-        if not len(table):
-            return
-        lag, heard = max(0, received - int(table.time.max())), max(received, self._ticked)  # it may have waited for its turn
-        if lag <= self._lag or heard - self._heard > QUIET_NS:
-            self._heard, self._lag = heard, lag
+        if len(table):
+            self._event_time.hear(int(table.time.max()), received)
 
     def _observe(self, table: EventColumns, received: int, what: str) -> list[Incident]:
         """Give events to detection, none later than they can have happened.
@@ -309,24 +291,10 @@ class Pipeline:
         self._incidents.update((each.id, each) for each in ranked)
         return ranked
 
-    def _event_time(self, now: int) -> int:
-        """Return how far time has come for detection.
-
-        While all that comes is old, as after an outage of the collector, it goes on as it did then: else each replica would
-        look silent for as long as the outage was, and nobody had peers. One node that is not behind is enough for the present.
-        """
-        if not self._heard:  # who knows how old it is what comes first
-            return now if now - self._began >= COME_BACK_NS else 0
-        if self._lag <= BEHIND_NS or now - self._heard > QUIET_NS:
-            self._behind = 0
-            return now
-        self._behind = self._behind or now
-        return now - self._lag if now - self._behind <= CATCH_UP_NS else now
-
     def tick(self, now: int) -> list[Incident]:
         """Let time pass: release held findings, write the state, close a full segment. Returns new incidents."""
-        self._began, self._ticked = self._began or now, now
-        incidents = self._judge_late(now) + self._note(self._advance(self._event_time(now)))
+        time = self._event_time.tick(now)
+        incidents = self._judge_late(now) + self._note(self._advance(time))
         self._incidents.update((each.id, each) for each in self._ranks.completed())
         try:
             self.flush()

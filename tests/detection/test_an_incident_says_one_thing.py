@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from detection.cluster import Cluster, Replica, alerts, analyse
-from peerwatch.columns import ProcessFlag
+from detection.cluster import Cluster, alerts, analyse
+from detection.execs import entered
 
 from collector.commands.show import others
 from collector.records import Incident, IncidentKind
@@ -17,22 +17,6 @@ def says(incident: Incident) -> tuple[int, int]:
         return int(none[1]), 0
     assert some, incident.reason
     return int(some[2]), int(some[1])
-
-
-def entered(cluster: Cluster, at: float, pod: Replica, script: str) -> None:
-    shell = cluster.exec(
-        at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", script), flags=(ProcessFlag.INJECTED,), parent_pid=0
-    )
-    words = script.split()
-    cluster.exec(
-        at + 0.01,
-        pod,
-        f"/usr/bin/{words[0]}",
-        parent="/usr/bin/dash",
-        args=words,
-        flags=(ProcessFlag.INJECTED,),
-        parent_pid=shell,
-    )
 
 
 @pytest.mark.parametrize("looked", [0, 1, 2])

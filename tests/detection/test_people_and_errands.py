@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from detection.cluster import BEGIN, CART, SECOND, Cluster, Replica, alerts, analyse, latest
+from detection.execs import INJECTED, entered
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis import Analysis
@@ -14,15 +15,7 @@ from collector.detect.everyday_calls import only_asks
 from collector.detect.tools import Level
 from collector.records import BehaviourType, Severity, WorkloadKey
 
-INJECTED = (ProcessFlag.INJECTED,)
 LOOKS_FOR_KEYS = "grep -ri password /srv"
-
-
-def entered(cluster: Cluster, at: float, pod: Replica, script: str, flags: Sequence[ProcessFlag] = INJECTED) -> None:
-    shell = cluster.exec(at, pod, "/usr/bin/dash", parent="", args=("sh", "-c", script), flags=flags)
-    words = script.split()
-    tool = f"/usr/bin/{words[0]}"
-    cluster.exec(at + 0.01, pod, tool, parent="/usr/bin/dash", args=words, flags=flags, parent_pid=shell)
 
 
 def workloads(cluster: Cluster, count: int) -> list[Sequence[Replica]]:

@@ -1,5 +1,7 @@
 """What is new in the first minutes, and what a workload does by itself now and then on any of its replicas."""
 
+from collections.abc import Sequence
+
 import pytest
 from detection.cluster import Cluster, Replica, alerts, analyse
 from peerwatch.columns import Peer
@@ -103,11 +105,17 @@ def test_a_service_that_leaves_the_cluster_once_has_something_to_ask(cluster: Cl
     assert alerts(analyse(cluster, until=900)) == []
 
 
-def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> None:
+def with_a_supplier(cluster: Cluster, port: int, seconds: range) -> Sequence[Replica]:
+    """Make four replicas that all go to the same address outside, time and again."""
     pods = cluster.pods(4)
-    for second in range(1, 600, 5):
+    for second in seconds:
         for pod in pods:
-            cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", 443))
+            cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", port))
+    return pods
+
+
+def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> None:
+    pods = with_a_supplier(cluster, 443, range(1, 600, 5))
     cluster.connect(400, pods[2], "/usr/bin/server", ("13.5.6.7", 443))
 
     assert alerts(analyse(cluster, until=700)) == []
@@ -117,10 +125,7 @@ def test_a_service_with_suppliers_outside_may_meet_another(cluster: Cluster) -> 
 def test_another_destination_outside_is_told_of_a_service_that_is_known_for_long_but_for_the_web(
     cluster: Cluster, begin: int, port: int, found: list[str]
 ) -> None:
-    pods = cluster.pods(4)
-    for second in range(1, 3600, 20):
-        for pod in pods:
-            cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", 443))
+    pods = with_a_supplier(cluster, 443, range(1, 3600, 20))
     cluster.connect(begin, pods[2], "/usr/bin/server", ("13.5.6.7", port))
 
     assert [each.pod for alert in alerts(analyse(cluster, until=3700)) for each in alert.replicas] == found
@@ -137,10 +142,7 @@ def test_another_destination_outside_is_told_of_a_service_that_is_known_for_long
 def test_who_goes_outside_to_a_port_as_a_matter_of_course_meets_other_addresses_there(
     cluster: Cluster, program: str, port: int, found: list[str]
 ) -> None:
-    pods = cluster.pods(4)
-    for second in range(1, 3600, 20):
-        for pod in pods:
-            cluster.connect(second, pod, "/usr/bin/server", ("52.1.2.3", 9092))
+    pods = with_a_supplier(cluster, 9092, range(1, 3600, 20))
     cluster.connect(3000, pods[2], program, ("13.5.6.7", port))
 
     assert [each.pod for alert in alerts(analyse(cluster, until=3700)) for each in alert.replicas] == found
