@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,17 @@ class Viewed:
     def connects(self) -> list[event_pb2.Event]:
         return [each for each in self.collector.events(CLUSTER) if each.HasField("connect")]
 
+    def until(self, condition: Callable[[], object], seconds: float) -> None:
+        """Wait until a condition holds, or say what there is instead."""
+        try:
+            eventually(condition, seconds)
+        except AssertionError as error:
+            events = Counter(
+                (each.WhichOneof("kind"), each.pod.name or each.pod.uid) for each in self.collector.events(CLUSTER)
+            )
+            error.add_note(f"events: {dict(events)}\nstatus: {self.collector.status()}\nlog: {self.collector.log()[-2000:]}")
+            raise
+
     def seen(self, who: str, address: str, port: int) -> event_pb2.Event:
         """Return the event of this call, once it is there."""
 
@@ -97,7 +109,7 @@ class Viewed:
                 if (each.pod.name, each.connect.address, each.connect.port) == (who, address, port)
             ]
 
-        eventually(found, 40)
+        self.until(found, 40)
         return found()[0]
 
 
@@ -194,9 +206,9 @@ def test_every_way_to_a_destination_has_its_name(viewed: Viewed) -> None:
         named = {(each.connect.address, each.connect.port): _said(each) for each in reversed(calls)}
         return {way: named[way] for way in ways if way in named}
 
-    eventually(lambda: said().keys() == ways.keys(), 40)
+    viewed.until(lambda: said().keys() == ways.keys(), 40)
     # In the first seconds of a watch nobody is named until it is known that nothing was missed.
-    eventually(lambda: NOBODY not in said().values(), 20)
+    viewed.until(lambda: NOBODY not in said().values(), 20)
     assert said() == ways
 
 
@@ -206,7 +218,7 @@ def test_a_pod_on_its_node_s_network_calls_under_its_own_name(viewed: Viewed) ->
     event = viewed.seen("exporter", viewed.service("front"), 80)
     assert (event.pod.workload.kind, event.pod.workload.name) == ("Pod", "exporter")
     # In the first seconds of a watch nobody is named until it is known that nothing was missed.
-    eventually(lambda: _said(viewed.seen("exporter", viewed.service("front"), 80)) == "/Service/front", 20)
+    viewed.until(lambda: _said(viewed.seen("exporter", viewed.service("front"), 80)) == "/Service/front", 20)
 
 
 def test_every_event_is_the_view_s_and_none_was_refused(viewed: Viewed) -> None:
@@ -226,7 +238,7 @@ def test_while_the_api_server_is_away_nobody_is_taken_for_another_and_names_foll
     viewed.way.break_off()
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
     viewed.node.api.post(path, pod("late", _busybox()))
-    eventually(lambda: viewed.node.api.get(f"{path}/late")["status"]["phase"] == "Running", 60)
+    viewed.until(lambda: viewed.node.api.get(f"{path}/late")["status"]["phase"] == "Running", 60)
     uid = str(viewed.node.api.get(f"{path}/late")["metadata"]["uid"])
     front = viewed.service("front")
     viewed.call("late", front, 80)
@@ -235,7 +247,7 @@ def test_while_the_api_server_is_away_nobody_is_taken_for_another_and_names_foll
     def of_late() -> list[event_pb2.Event]:
         return [each for each in viewed.connects() if each.pod.uid == uid and each.connect.address == front]
 
-    eventually(of_late, 60)
+    viewed.until(of_late, 60)
     assert {(each.pod.name, each.pod.workload.name, each.container.name) for each in of_late()} == {("", "", "")}
     called = viewed.seen("caller", front, 77)
     assert called.pod.workload.name == "caller"
@@ -243,10 +255,10 @@ def test_while_the_api_server_is_away_nobody_is_taken_for_another_and_names_foll
     assert {_said(each) for each in (*of_late(), called)} == {NOBODY}
 
     viewed.way.heal()
-    eventually(lambda: {each.pod.name for each in of_late()} == {"late"}, 60)
-    eventually(lambda: {_said(each) for each in (*of_late(), viewed.seen("caller", front, 77))} == {"/Service/front"}, 60)
+    viewed.until(lambda: {each.pod.name for each in of_late()} == {"late"}, 60)
+    viewed.until(lambda: {_said(each) for each in (*of_late(), viewed.seen("caller", front, 77))} == {"/Service/front"}, 60)
     assert {(each.pod.namespace, each.container.name) for each in of_late()} == {(NAMESPACE, "app")}
-    eventually(lambda: viewed.collector.status().refused.get("named_late", 0), 20)
+    viewed.until(lambda: viewed.collector.status().refused.get("named_late", 0), 20)
 
 
 def test_another_node_that_speaks_of_this_one_s_pods_is_refused(viewed: Viewed) -> None:
