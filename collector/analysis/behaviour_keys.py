@@ -27,6 +27,7 @@ __all__ = [
     "as_called",
     "destination",
     "file_of",
+    "is_key",
     "merged",
     "names_applet",
     "path",
@@ -68,6 +69,8 @@ _WRITTEN = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])[0-9a-f]{6,}(?![0-9A-Z
 _LONG_NUMBER = re.compile(r"\d{4,}")
 _VERSION_FOLDER = re.compile(r"v?\d+(?:[._]\d+)*(?:[-_+~.][0-9A-Za-z]{1,12})?")
 _EMPTY_AT_START = (*TEMPORARY, "/run/")
+_FILE = re.compile(r"/|memfd:")
+_DESTINATION = re.compile(rf".+:(?:\d{{1,5}}|high)/(?:ip|{'|'.join(each.name.lower() for each in Protocol)})")
 _SH = re.compile(r"(?<![^ ])/bin/dash(?![^ ])")
 _USR_MERGE = re.compile(r"(?<![^ ])/usr/(bin|sbin|lib|lib64)/")
 
@@ -154,6 +157,12 @@ def program(exe: str, called: str, parent: str, flags: int) -> str:
 def file_of(key: str) -> str:
     """Return the file of an exec's key, without applet and marks: as it is called where it is a parent."""
     return key.partition(" <- ")[0].partition(" (")[0].partition("[")[0]
+
+
+def is_key(key: str, *, connect: bool) -> bool:
+    """Return whether a text can be a behaviour's: it names a file and, of a connect, place, port and protocol."""
+    exe, _, where = key.partition(ARGUMENTS)[0].partition(" -> ")
+    return _FILE.match(exe) is not None and (_DESTINATION.fullmatch(where) is not None if connect else not where)
 
 
 @lru_cache(maxsize=65_536)

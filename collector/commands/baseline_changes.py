@@ -208,7 +208,8 @@ def _places(baseline: Baseline, key: str, container: str, *, unseen: bool) -> li
     if found:
         return found
     if unseen:
-        return [(container, BehaviourType.CONNECT if " -> " in key else BehaviourType.EXEC)]
+        connects = " -> " in key.partition(" : ")[0]  # what arguments say is no destination
+        return [(container, BehaviourType.CONNECT if connects else BehaviourType.EXEC)]
     known = sorted({each.key for each in entries})
     near = [each for each in known if key in each] or difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else "`peerwatch baseline show` lists what was seen"

@@ -8,10 +8,21 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from collector.analysis.behaviour_keys import is_key
 from collector.analysis.curated import CuratedAnalysis
 from collector.analysis.curation import program_of
 from collector.errors import InputError
-from collector.records import CHANGES_MAX, Action, BaselineEntry, BehaviourState, Change, Completeness, Lock, WorkloadKey
+from collector.records import (
+    CHANGES_MAX,
+    Action,
+    BaselineEntry,
+    BehaviourState,
+    BehaviourType,
+    Change,
+    Completeness,
+    Lock,
+    WorkloadKey,
+)
 from collector.state import State
 
 __all__ = ["Curator", "Made"]
@@ -75,7 +86,9 @@ class Curator:
         if any(each.workload != workload for each in changes):
             raise InputError("the changes of a call are of one workload; make one call for each")
         entries = self._analysis.baseline(workload)
-        if not allow_unseen:
+        if allow_unseen:
+            _check_keys(changes)
+        else:
             _check_seen(changes, entries, seen=any(each.key == workload for each in self._analysis.workloads()))
         if not allow_known_bad:
             self._check_known_bad(changes)
@@ -165,6 +178,15 @@ def _check_text(what: str, text: str, most: int, *, empty: bool = False) -> None
         bad = next(char for char in text if not char.isprintable())
         name = unicodedata.name(bad, "a control character")
         raise InputError(f"{what} has a character that is not printable (U+{ord(bad):04X}, {name.lower()})")
+
+
+def _check_keys(changes: Sequence[Change]) -> None:
+    for each in changes:
+        if each.action is not Action.RESET and each.type and not is_key(each.key, connect=each.type is BehaviourType.CONNECT):
+            raise InputError(
+                f"{each.key} is no behaviour; `peerwatch baseline show` prints some: a program by its path, as in"
+                " /usr/bin/nc <- /bin/sh : -l -p <n>, or where one connects to, as in /usr/bin/curl -> shop/cart:8080/tcp"
+            )
 
 
 def _check_seen(changes: Sequence[Change], entries: Sequence[BaselineEntry], *, seen: bool) -> None:

@@ -235,6 +235,7 @@ WRONG = [
     (["approve", "shop/cart", RARE, "--reason", "x", "--author", HOSTILE], ["the author", "not printable"]),
     (["approve", "shop/cart", "x", "--unseen", "--reason", HOSTILE], ["--container"]),
     (["approve", "shop/cart", "/bin/sh (memory file)", "--unseen", "-c", "app", "-r", "x"], ["--known-bad"]),
+    (["approve", "shop/cart", "curl", "--unseen", "-c", "app", "-r", "x"], ["curl is no behaviour", "peerwatch baseline show"]),
     (["reject", "shop/cart", HOSTILE, "--unseen", "-c", "app", "--reason", "x"], ["the behaviour", "not printable"]),
     (["lock", "shop/nobody", "--reason", "x"], ["shop/nobody", "peerwatch workloads"]),
     (["diff", "shop/cart"], ["--since"]),

@@ -161,6 +161,39 @@ def test_what_was_not_seen_is_decided_about_on_purpose_only(curator: Curator, an
     assert states(analysis)["/bin/bash"] is BehaviourState.REJECTED
 
 
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (BehaviourType.EXEC, "curl"),
+        (BehaviourType.EXEC, "sh -c id"),
+        (BehaviourType.EXEC, "/usr/bin/curl -> shop/db:5432/tcp"),
+        (BehaviourType.CONNECT, "/usr/bin/curl"),
+        (BehaviourType.CONNECT, "/usr/bin/curl -> shop/db"),
+        (BehaviourType.CONNECT, "/usr/bin/curl -> shop/db:5432"),
+        (BehaviourType.CONNECT, "curl -> shop/db:5432/tcp"),
+    ],
+)
+def test_what_can_be_no_behaviour_is_not_decided_about(curator: Curator, state: State, kind: BehaviourType, key: str) -> None:
+    with pytest.raises(InputError, match="is no behaviour"):
+        curator.change([change(type=kind, key=key)], allow_unseen=True)
+    assert list(state.changes()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (BehaviourType.EXEC, "/bin/busybox[wget] (injected) : -q <url>"),
+        (BehaviourType.EXEC, "/bin/sh <- /usr/bin/server : -c echo a -> b"),
+        (BehaviourType.EXEC, "memfd:x (memory file) <- /usr/bin/server"),
+        (BehaviourType.CONNECT, "/usr/bin/curl -> public 52.1.0.0/16:443/tcp"),
+        (BehaviourType.CONNECT, "/usr/bin/curl -> shop/db:high/udp"),
+    ],
+)
+def test_what_is_still_to_come_may_be_of_every_form(curator: Curator, state: State, kind: BehaviourType, key: str) -> None:
+    curator.change([change(type=kind, key=key)], allow_unseen=True, allow_known_bad=True)
+    assert key in {each.key for each in state.changes()}
+
+
 def test_what_is_known_to_be_bad_is_approved_on_purpose_only(curator: Curator, analysis: CuratedAnalysis) -> None:
     shell = change(key="/bin/sh (stdio socket) <- /usr/bin/server")
     with pytest.raises(InputError, match="--known-bad"):
