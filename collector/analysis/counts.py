@@ -46,6 +46,8 @@ _ITEM = {
     "connects": np.bool_,
     "outside": np.bool_,
     "inside": np.bool_,
+    "loopback": np.bool_,
+    "dns": np.bool_,
     "before": np.int64,
     "total": np.float64,
     "squares": np.float64,
@@ -128,6 +130,8 @@ class Counts:
             connects=kind > 0 and bool(behaviour.target),
             outside=outside and kind > 0,
             inside=not outside and kind > 0 and bool(behaviour.target) and where not in {"loopback", "dns"},
+            loopback=kind > 0 and where == "loopback",
+            dns=kind > 0 and where == "dns",
             before=self.groups.exposure[group],
         )
         self.groups.items[group] += 1

@@ -33,14 +33,14 @@ MANY = 30
 MANY_DESTINATIONS = 12
 """The same for distinct destinations: more than one program's configuration names, fewer than the smallest scan."""
 
-SURPRISE = 6.0
-"""Spreads above the habit, peers and activity taken off. The largest of ten thousand normal counts lies at four."""
+SURPRISE = 4.0
+"""Spreads above the habit, peers and activity taken off. The largest of ten thousand normal counts lies there."""
 
 LEAST_TOP = 10
 """A workload's top counts as this at least: a job that was seen once runs ten times when it has more to do."""
 
-TIMES_TOP = 4.0
-"""And so many times what all replicas together ever did in a window: a doubled load on one replica is still none."""
+TIMES_TOP = 2.0
+"""And so many times what all replicas together ever did in a window: one that takes over all load does as much as that."""
 
 EXTREME = 32.0
 """From so many times the top on, one window is enough; below, the next has to confirm it."""
@@ -99,10 +99,12 @@ def bursts(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
     item, replica, count = cells.item[active], cells.replica[active], cells.count[active]
     surprise = habit.surprise(count)
     fans = replicas.fan[replica] == active
-    odd = (surprise >= SURPRISE) & (windows >= ENOUGH) & (count >= np.where(fans, MANY_DESTINATIONS, MANY))
     top = np.maximum(items.top[item], LEAST_TOP)
-    odd &= (count >= TIMES_TOP * top) & (window - cells.told[active] > AGAIN)
-    odd &= window * WINDOW - replicas.first[replica] >= WARM
+    odd = (surprise >= SURPRISE) & (windows >= ENOUGH) & (count >= np.where(fans, MANY_DESTINATIONS, MANY))
+    odd &= count >= TIMES_TOP * top
+    odd |= _floods(counts, item, count, windows)
+    odd &= window - cells.told[active] > AGAIN
+    odd &= (window * WINDOW - replicas.first[replica] >= WARM) & ~items.loopback[item]  # within the pod: the load that came in
     places = np.flatnonzero(odd)
     if not len(places):
         return
@@ -130,11 +132,26 @@ def bursts(counts: Counts, window: int, active: I64) -> Iterator[Excess]:
             deed = f"connected {int(count[place]):,} times from {behaviour.exe} to {behaviour.target}"
         else:
             deed = f"ran {behaviour.exe} {int(count[place]):,} times"
-        ever = count[place] / max(items.top[which], 1)
-        deed += f" within {WINDOW // NANOSECONDS} s, {ever:,.0f} times the most that the whole workload ever did"
+        deed += f" within {WINDOW // NANOSECONDS} s, "
+        if most := items.top.item(which):
+            deed += f"{count[place] / most:,.0f} times the most that the whole workload ever did"
+        else:
+            deed += "where none of the workload ever went"
         severity = Severity.MEDIUM if times >= EXTREME else Severity.LOW
         # Never before in so many windows: the next one is as rare, whatever the distribution.
         yield Excess(cell, behaviour, deed, severity, 1 / (1 + int(windows[place])), ("T1046",) if fans[place] else ())
+
+
+def _floods(counts: Counts, item: I64, count: I64, windows: I64) -> npt.NDArray[np.bool_]:
+    """Return which counts are beyond all reason for a place that only one replica of a workload that is known goes to.
+
+    The place has no habit yet. But all the replicas had theirs without it.
+    """
+    items = counts.items
+    known = counts.groups.exposure[items.group[item]] >= 2 * ENOUGH
+    alone = items.connects[item] & (items.cells[item] == 1)
+    flood = known & alone & (windows < ENOUGH) & (count >= EXTREME * np.maximum(items.top[item], LEAST_TOP))
+    return np.asarray(flood, np.bool_)
 
 
 class _Slices:
@@ -169,8 +186,9 @@ def _unexplained(counts: Counts, active: I64, place: int, *, near: npt.NDArray[n
     same = np.flatnonzero(item == which)
     column[np.searchsorted(others, replica[same])] = (logs[same] - habit.mean[place]) / habit.spread[place]
     left = float(volume.beyond_peers(column[:, None])[np.searchsorted(others, who), 0])
-    # Only what every window has says how busy the replica is.
+    # Only what every window has says how busy the replica is; and names are looked up for whatever else it does.
     usual = (replica == who) & (item != which) & (mean > np.log(2)) & (replicas.fan[who] != active[near])
+    usual &= ~counts.items.dns[item]
     return left - float(volume.lift((logs - mean)[usual])) / float(habit.spread[place])
 
 

@@ -3,8 +3,8 @@
 Event time is cut into windows of half a minute. When one is over, each replica's counts are held against the habit of its
 workload, what its peers did in the same window, its own activity as a whole, and the most that the whole workload ever did: a
 replica that takes over its peers' load does no more than that. Only lasting excess is told, once, and as a deviation of volume.
-What is new has no habit yet and is not judged here; silence never is. Habits are not saved: after a restart they are learned
-anew, half an hour of one replica, minutes of several.
+What is new has no habit yet and is not judged here, unless one replica floods it; silence never is. Habits are not saved:
+after a restart they are learned anew, half an hour of one replica, minutes of several.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -43,6 +43,22 @@ def test_a_tunnel_through_dns(cluster: Cluster) -> None:
     assert alert.evidence
 
 
+def test_the_usual_destination_called_far_too_often_and_looked_up_each_time(cluster: Cluster) -> None:
+    pods, random = cluster.pods(4), np.random.default_rng(3)
+    for pod in pods:
+        calls = [*random.uniform(0, BUSY, 180)]
+        if pod is pods[2]:
+            calls += [*np.linspace(ATTACK + 5, ATTACK + 55, 170)]
+        for at in calls:
+            cluster.connect(float(at), pod, "/usr/bin/server", ("10.96.0.10", 53), peer=DNS)
+            cluster.connect(float(at) + 0.01, pod, "/usr/bin/server", ("52.1.2.3", 443))
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert [each.pod for each in alert.replicas] == [pods[2].name]
+    assert alert.time - BEGIN - ATTACK * SECOND <= 90 * SECOND
+
+
 def test_a_program_forked_over_and_over(cluster: Cluster) -> None:  # inbound brute force, fork bomb: no new behaviour
     pods = cluster.pods(4)
     serve(cluster, pods)
@@ -191,6 +207,34 @@ def test_a_service_that_meets_new_places_all_day_meets_one_more(cluster: Cluster
     call(cluster, pods[2], 3_600, 12, 60)
 
     assert not volumes(analyse(cluster))
+
+
+def test_a_flood_of_a_new_service_by_a_replica_of_a_known_workload(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    api = Peer("shop", Workload("Service", "stock"))
+    for at in np.linspace(ATTACK + 1, ATTACK + 28, 900):
+        cluster.connect(float(at), pods[3], "/usr/bin/server", ("10.96.7.7", 80), peer=api)
+
+    (alert,) = volumes(analyse(cluster))
+
+    assert [each.pod for each in alert.replicas] == [pods[3].name]
+    assert (
+        "900 times from /usr/bin/server to shop/stock:80/tcp within 30 s, where none of the workload ever went" in alert.reason
+    )
+
+
+def test_a_new_service_that_one_replica_uses_as_much_as_another_or_that_all_begin_to_use_is_no_alert(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    queue, stock = Peer("shop", Workload("Service", "queue")), Peer("shop", Workload("Service", "stock"))
+    for at in np.linspace(1_200, BUSY, 1_200):
+        cluster.connect(float(at), pods[0], "/usr/bin/server", ("10.96.7.6", 80), peer=queue)
+    for pod in pods:
+        for at in np.linspace(ATTACK + 1, ATTACK + 100, 1_500):
+            cluster.connect(float(at), pod, "/usr/bin/server", ("10.96.7.7", 80), peer=stock)
+
+    assert volumes(analyse(cluster)) == []
 
 
 def test_a_place_that_was_known_before_a_restart_is_not_new_after_it(cluster: Cluster) -> None:

@@ -42,6 +42,16 @@ def test_one_replica_takes_nearly_all_traffic(cluster: Cluster) -> None:  # stic
     assert told(cluster) == []
 
 
+def test_what_a_replica_is_asked_more_often_it_passes_on_within_its_pod(cluster: Cluster) -> None:  # a proxy in front
+    pods, random = cluster.pods(3), np.random.default_rng(5)
+    for number, pod in enumerate(pods):
+        asked = [*random.uniform(0, 1_800, 180), *(random.uniform(1_500, 1_620, 1_200) if number == 0 else ())]
+        for at in asked:
+            cluster.connect(float(at), pod, "/usr/sbin/nginx", ("127.0.0.1", 9000))
+
+    assert told(cluster) == []
+
+
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_a_peak_of_the_whole_workload(cluster: Cluster, replicas: int) -> None:  # a load test, the end of a month
     pods = cluster.pods(replicas)
