@@ -257,7 +257,9 @@ def _in_same_words(
     behaviour, group = question.behaviour, question.group
     if behaviour.base or behaviour.type is not BehaviourType.EXEC or about.level < context.Level.SUSPICIOUS:
         return None, False
-    if all(each.why != about.why for each in argument_context.traits(behaviour.exe, behaviour.example)):
+    if all(
+        each.why != about.why for each in argument_context.traits(behaviour.exe, behaviour.example, person=behaviour.injected)
+    ):
         return None, False
     words = group.find_behaviour(with_arguments(behaviour))
     if words is None:

@@ -17,6 +17,9 @@ _ACCEPTED = int(Standing.ACCEPTED)
 
 _SHELL = "T1059.004"
 
+_LOOKING = frozenset({_SHELL, "T1005", "T1016", "T1018", "T1033", "T1049", "T1057", "T1082", "T1083"})
+"""What a shell is told that only looks: whose business that is has shells do so."""
+
 VARIETY = 32
 """Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
 services have up to 19 within an hour, and more in a month; build runners, most of which are known by name, 18 to 25."""
@@ -46,8 +49,11 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
         if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
             return context.Context(context.Level.ROUTINE)
         does = set(_does(behaviour) or about.techniques)
-        if about.level < context.Level.STRONG and len(does) > 1:
-            does.discard(_SHELL)  # that is told what services tell theirs: what it runs is what counts
+        if about.level < context.Level.STRONG:
+            does = does - {_SHELL} or does  # that is told what services tell theirs: what it runs is what counts
+        elif _SHELL in does:
+            looks = about.why.startswith(context.SHELL_STARTED) and _LOOKING.issuperset(does)
+            does = does - {_SHELL} if looks else set()
         if does and _business(question) >= does:
             return context.Context(context.Level.ROUTINE)
     odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected
@@ -151,7 +157,7 @@ def _accepted_traits(behaviour: Behaviour, group: Group, table: SightingTable) -
         trait
         for entry in group.arguments_of(behaviour.base)
         if is_accepted(entry, table)
-        for trait in argument_context.traits(behaviour.exe, entry.example)
+        for trait in argument_context.traits(behaviour.exe, entry.example, person=behaviour.injected)
     ]
 
 

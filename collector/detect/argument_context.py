@@ -10,9 +10,18 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from collector.detect import sayings
-from collector.detect.everyday_calls import ends_its_own, is_plain, manages
+from collector.detect.everyday_calls import ends_its_own, manages
 from collector.detect.named_hosts import outside, outside_type
-from collector.detect.shell_commands import calls, command_positions, command_string, command_words, programs
+from collector.detect.service_calls import is_ordinary, of_image
+from collector.detect.shell_commands import (
+    calls,
+    command_positions,
+    command_string,
+    command_words,
+    commands,
+    programs,
+    runs_script,
+)
 from collector.detect.tools import (
     CLIENTS,
     COMMON,
@@ -35,6 +44,7 @@ __all__ = [
     "of_arguments",
     "of_person",
     "only_wraps",
+    "runs_script_of_image",
     "traits",
 ]
 
@@ -92,25 +102,35 @@ _LISTS = frozenset({"ls", "stat"})
 """Say of a file that it is there, whose it is and what its rights are, as who checks a system's hardening asks …"""
 _HARDENED = frozenset({"T1003.008", "T1053.003", "T1546.004", "T1552.004", "T1556.003"})
 """… of the files that these are about: passwords, job tables, shell files, keys, login modules."""
-_ERLANG = ("-s", "unix:cmd")
-"""How Erlang's `os:cmd` calls a shell, which reads the command from it: what it starts is what tells."""
+_ERLANG = re.compile(r"(?:exec )?(?:/bin/)?sh -s (?:unix:cmd|disksup)(?: 2>&1)?")
+"""How Erlang's `os:cmd` and its watch over disks call a shell, which reads commands from them: what it starts is what tells."""
+_HOOK = re.compile(r"(?:\./)?hooks/[\w-]{1,32}")
+"""How git runs the hooks of the repository that somebody pushes to."""
+_SAYS_NOTHING = frozenset({":", "true", "false", "exit", "echo", "printf", "test", "[", "ulimit", "type", "command"})
+"""What shells do themselves and is nobody's business, as long as nothing is written."""
+_READS = frozenset({"cat", "grep", "egrep", "fgrep", "head"})
+_OF_SYSTEM = frozenset({"T1082", "T1497.001"})
+"""What system this is, and where it runs: nothing odd where all that is asked is what services ask."""
+_VERSION = "0123456789."
 _SET_UID = re.compile(r"(?:^|\s)0?[2-7][0-7]{3}(?:\s|$)|[ugo]*\+[rwx]*s")
 
 
 @lru_cache(maxsize=16_384)
-def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
+def traits(program: str, arguments: tuple[str, ...], *, person: bool = False) -> tuple[Context, ...]:
     """Return what an argument list says, one context each; the sentence of a context names the trait.
 
     Args:
         program: the program's key form.
         arguments: with argv[0].
+        person: it came from outside of the container: who asks what services ask looks around.
     """
     name, rest = base_name(program), arguments[1:65]
     text = " ".join(rest)[:_MOST_TEXT]
     script = command_string(name, rest)
     names = (name,) if script is None else command_words(script)
     told = text if script is not None else f"{name} {text}"
-    tools = {word: known for word in names if (known := tool(word)) is not None and not is_plain(word, arguments, script)}
+    ordinary = {word for word in names if is_ordinary(word, arguments, script, person=person)}
+    tools = {word: known for word in names if word not in ordinary and (known := tool(word)) is not None}
     found = [] if name in JOBS else places(text)  # job tables are a scheduler's business
     if names and _LISTS.issuperset(names):
         found = [
@@ -151,7 +171,8 @@ def traits(program: str, arguments: tuple[str, ...]) -> tuple[Context, ...]:
     if "chmod" in names and _SET_UID.search(text):
         found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
     found += sayings.said(told, tools=bool(tools))
-    return tuple(found)
+    reads_state = not ordinary.isdisjoint(_READS) and all(each in ordinary or _is_helper(each) for each in names)
+    return tuple(each for each in found if not (reads_state and _OF_SYSTEM.issuperset(each.techniques)))
 
 
 def _script(name: str, arguments: Sequence[str]) -> list[Context]:
@@ -195,15 +216,54 @@ def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:
     )
 
 
-def only_wraps(program: str, arguments: tuple[str, ...]) -> bool:
-    """Return whether a shell is told to run programs that are no tools, and nothing else: as services call their helpers."""
-    if arguments[1:] == _ERLANG:
+def only_wraps(program: str, arguments: tuple[str, ...], parent: str = "") -> bool:
+    """Return whether a shell is told to run programs that are no tools, and nothing else: as services call their helpers.
+
+    Args:
+        program: the shell.
+        arguments: its own.
+        parent: what started it: a language's interpreter that runs another script of its own could do so without a shell.
+    """
+    name, rest = base_name(program), arguments[1:65]
+    script = command_string(name, rest)
+    if _ERLANG.fullmatch(f"sh {' '.join(rest)}" if script is None else script):
         return True
-    script = command_string(base_name(program), arguments[1:])
-    names = () if script is None else command_words(script)
-    if script is None or not names or traits(program, arguments):
+    if traits(program, arguments):
         return False
-    return all(map(_is_helper, names))
+    if script is None:
+        from_image = runs_script(rest) and _runs_script_of_image(rest)
+        return from_image or (parent == "git" and any(map(_HOOK.fullmatch, rest[:1])))
+    names = command_words(script)
+    return all(
+        is_ordinary(each, arguments, script) or _is_helper(each) or _runs_own_script(each, script, base_name(parent))
+        for each in names
+    ) and (bool(names) or _says_nothing(script))
+
+
+def _runs_script_of_image(arguments: Sequence[str]) -> bool:
+    """Return whether a shell or an interpreter is given a script that came with the image: what it does is told of it."""
+    file = next((word for word in arguments if not word.startswith(("-", "+"))), "")
+    return of_image(file)
+
+
+def runs_script_of_image(program: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether an interpreter is told to run a script that came with the image, and nothing else is odd about it."""
+    told = arguments[1:65]
+    return _runs_script_of_image(told) and not any(map(_CODE.fullmatch, told[:3])) and not traits(program, arguments)
+
+
+def _runs_own_script(name: str, script: str, parent: str) -> bool:
+    """Return whether an interpreter has a shell run itself with another script."""
+    if not is_interpreter(name) or name.rstrip(_VERSION) != parent.partition("-")[0].rstrip(_VERSION):
+        return False
+    return all(len(call) > 1 and not any(map(_CODE.fullmatch, call[1:3])) for call in calls(script, name))
+
+
+def _says_nothing(script: str) -> bool:
+    words = commands(script)
+    return all(word.rpartition("/")[2] in _SAYS_NOTHING or not command for word, command in words) and not any(
+        word.startswith(">") or word in {"eval", "exec", "source", "."} for word, _ in words
+    )
 
 
 def _calls_helpers(program: str, arguments: Sequence[str]) -> bool:
@@ -265,7 +325,7 @@ def of_arguments(
     """
     if base_name(parent) in JOBS:
         return Context(Level.ROUTINE)
-    said: Sequence[Context] = traits(program, tuple(arguments))
+    said: Sequence[Context] = traits(program, tuple(arguments), person=injected)
     said = of_person(base_name(program), arguments, said) if injected else said
     # Whatever a program is for: naming an address outside of the cluster for the first time is more than another word.
     found = [dataclasses.replace(each, level=max(each.level, Level.SUSPICIOUS)) for each in said if each.why not in known]

@@ -14,9 +14,11 @@ from collector.detect.argument_context import (
     is_everyday,
     of_person,
     only_wraps,
+    runs_script_of_image,
     traits,
 )
-from collector.detect.everyday_calls import manages, tool_as_used
+from collector.detect.everyday_calls import is_plain, manages
+from collector.detect.service_calls import is_ordinary
 from collector.detect.shell_commands import runs_script
 from collector.detect.tools import (
     CLIENTS,
@@ -32,8 +34,10 @@ from collector.detect.tools import (
     tool,
 )
 
-__all__ = ["Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
+__all__ = ["SHELL_STARTED", "Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
 
+SHELL_STARTED = "a shell started by "
+"""How the sentence begins that is about nothing but who started a shell."""
 _NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "10256"})
 """Docker, etcd and kubelet: a node's own services."""
 
@@ -106,7 +110,9 @@ def of_exec(
     known = _tool(name, by, arguments, injected=injected)
     if known is not None:
         found.append(known)
-    if by in SHELLS and is_interpreter(name) and not injected:  # what a person tells it to do is told by its arguments
+    if (
+        by in SHELLS and is_interpreter(name) and not injected and not runs_script_of_image(program, arguments)
+    ):  # what a person tells it to do is told by its arguments
         found.append(Context(Level.SUSPICIOUS, ("T1059",), "an interpreter started by a shell"))
     if not found:
         return Context()
@@ -129,18 +135,23 @@ def _file(program: str, *, upper_layer: bool, injected: bool) -> list[Context]:
 def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> Context | None:
     """Return what a tool is for, None if it is none or is used as services use it."""
     known = tool(name)
-    if not (injected and known is not None and known.inspection):  # what services look at every day, persons do look at
-        known = tool_as_used(name, arguments)
-    if known is None:
-        return None
+    if known is None or (_is_ordinary(name, arguments) if not injected else not known.inspection and is_plain(name, arguments)):
+        return None  # what services look at every day, persons do look at
     if injected:
         looks = (known.inspection and not acts(arguments)) or manages(name, arguments)
         return dataclasses.replace(known, inspection=looks)
     if by in HELPERS and (known.inspection or name in COMMON):
         return None  # programs for documents are started by scripts that ask what system it is
+    if known.level < Level.STRONG and (doer := tool(by)) is not None and doer.techniques == known.techniques:
+        return None  # a compiler starts the assembler: what it is for was said of its parent
     if name in _FILES and by and by not in SHELLS:
         return None  # a service's own program packs, signs or unpacks without a shell
     return known
+
+
+def _is_ordinary(name: str, arguments: tuple[str, ...]) -> bool:
+    """Return whether a service tells a tool what all services do, and nothing else in the words is odd."""
+    return is_plain(name, arguments) or (is_ordinary(name, arguments) and not traits(name, arguments))
 
 
 def _is_expected(program: str, parent: str, arguments: tuple[str, ...]) -> bool:
@@ -157,7 +168,7 @@ def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bo
     """
     name = base_name(program)
     if injected:
-        return of_person(name, arguments, traits(program, arguments))
+        return of_person(name, arguments, traits(program, arguments, person=True))
     if shell or name in JOBS:
         return traits(program, arguments)
     return [each for each in traits(program, arguments) if each.level >= Level.STRONG]
@@ -165,12 +176,12 @@ def _told(program: str, arguments: tuple[str, ...], *, shell: bool, injected: bo
 
 def _shell_of(program: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> list[Context]:
     """Return what it means that a shell was started by a program inside of the container."""
-    why = f"a shell started by {by}"
+    why = f"{SHELL_STARTED}{by}"
     if injected:  # a tool that starts a shell: what the person at the keyboard starts, starts from a shell
         return [Context(Level.SUSPICIOUS, ("T1059.004",), why)] if tool(by) is not None else []
     if by in SHELLS:
         return []
-    if only_wraps(program, arguments):  # what it runs is what is new, the shell adds nothing
+    if only_wraps(program, arguments, by):  # what it runs is what is new, the shell adds nothing
         return [Context(Level.NEUTRAL, ("T1059.004",), why)]
     return [Context(Level.SUSPICIOUS if is_everyday(program, arguments) else Level.STRONG, ("T1059.004",), why)]
 

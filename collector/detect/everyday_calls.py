@@ -7,9 +7,19 @@ from itertools import pairwise, takewhile
 
 from collector.detect.named_hosts import LOCAL, is_service, outside, urls
 from collector.detect.shell_commands import OPERATORS, calls
-from collector.detect.tools import TEMPORARY, Context, base_name, tool
+from collector.detect.tools import TEMPORARY, base_name
 
-__all__ = ["ends_its_own", "is_plain", "manages", "only_asks", "tool_as_used"]
+__all__ = [
+    "asks_certificate",
+    "asks_what_is_there",
+    "asks_where",
+    "ends_its_own",
+    "is_own_data",
+    "is_plain",
+    "manages",
+    "only_asks",
+    "sets_right",
+]
 
 _KILLS = frozenset({"kill", "pkill", "killall"})
 _SIGNALS = frozenset({"HUP", "QUIT", "USR1", "USR2", "WINCH", "CONT", "0", "1", "3", "10", "12", "18", "28"})
@@ -163,11 +173,6 @@ def _tidies(arguments: tuple[str, ...]) -> bool:
     return inside and not any(each.startswith(("-exec", "-ok", "-fprint", "-fls")) for each in arguments)
 
 
-def tool_as_used(name: str, arguments: tuple[str, ...]) -> Context | None:
-    """Return what a tool of this base name is for, None if nothing is known of it or it is told what every service tells it."""
-    return None if is_plain(name, arguments) else tool(name)
-
-
 def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool that can do much is told to do what administrators do with a service.
 
@@ -177,7 +182,7 @@ def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
     return name in _ASKS_IF and _ASKS_IF[name](arguments)
 
 
-def _asks_where(name: str, arguments: Sequence[str]) -> bool:
+def asks_where(name: str, arguments: Sequence[str]) -> bool:
     """Return whether pages are asked for of the service itself, in whatever way, or of another one, only to look."""
     words = [word for word in arguments[1:] if not word.startswith("-")]
     hosts = [word for word in words if "://" in word or LOCAL.fullmatch(word)]
@@ -186,10 +191,11 @@ def _asks_where(name: str, arguments: Sequence[str]) -> bool:
     return all(map(LOCAL.fullmatch, hosts)) or _gets(name, arguments)
 
 
-def _asks_certificate(arguments: Sequence[str]) -> bool:
+def asks_certificate(arguments: Sequence[str]) -> bool:
+    """Return whether openssl connects to a service of the cluster to look at its certificate."""
     hosts = [_CONNECTS.fullmatch(where) for option, where in pairwise(arguments) if option.lstrip("-") == "connect"]
     named = [host is not None and is_service(host[1]) for host in hosts]
-    return arguments[1:2] == ("s_client",) and bool(named) and all(named) and not any(map(_TALKS.fullmatch, arguments))
+    return list(arguments[1:2]) == ["s_client"] and bool(named) and all(named) and not any(map(_TALKS.fullmatch, arguments))
 
 
 def _gets(name: str, arguments: Sequence[str]) -> bool:
@@ -203,7 +209,8 @@ def _gets(name: str, arguments: Sequence[str]) -> bool:
     return gets and not any(map(_SENDS.search, arguments[1:])) and all(map(is_service, urls(text)))
 
 
-def _asks_what_is_there(name: str, arguments: Sequence[str]) -> bool:
+def asks_what_is_there(name: str, arguments: Sequence[str]) -> bool:
+    """Return whether a package manager is only asked what is installed."""
     said = arguments[1:]
     verbs = [] if name in _ASKED_BY_OPTION else [word for word in said if not word.startswith("-")]
     first = (verbs or said)[:1]
@@ -211,12 +218,12 @@ def _asks_what_is_there(name: str, arguments: Sequence[str]) -> bool:
 
 
 _ASKS_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
-    **{name: partial(_asks_where, name) for name in _GETS},
-    "openssl": _asks_certificate,
+    **{name: partial(asks_where, name) for name in _GETS},
+    "openssl": asks_certificate,
     **dict.fromkeys(_KILLS, _signals),
     "mount": lambda call: len(call) == 1,  # says what is
     **dict.fromkeys(_ASKS_PORTS, _asks_one_port),
-    **{name: partial(_asks_what_is_there, name) for name in _QUERIES},
+    **{name: partial(asks_what_is_there, name) for name in _QUERIES},
     "tar": lambda call: "-" in call[1:4],
 }
 """Tools that can do much, and when a call of one is an administrator's question."""
@@ -228,7 +235,7 @@ def manages(name: str, arguments: tuple[str, ...]) -> bool:
     That is to ask (`only_asks`), to restart the container, or to set the service's own files right: their rights, their owner,
     a copy beside the file, or that the old ones are removed.
     """
-    return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None or _repairs(name, arguments)
+    return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None or sets_right(name, arguments)
 
 
 def ends_its_own(script: str) -> bool:
@@ -253,7 +260,7 @@ def _removes_old(words: Sequence[str]) -> bool:
     return _OLDER.search(asked) is not None and _UNLESS.isdisjoint(words) and not any(map(_WITH_FOUND.match, words))
 
 
-def _is_own_data(words: Sequence[str]) -> bool:
+def is_own_data(words: Sequence[str]) -> bool:
     """Return whether paths are named, and each is a service's own."""
     paths = [word for word in words if "/" in word]
     foreign = (path.startswith(TEMPORARY) or _SYSTEM.match(path) or _UNKNOWN_FOLDER.search(path) for path in paths)
@@ -262,13 +269,14 @@ def _is_own_data(words: Sequence[str]) -> bool:
 
 _REPAIRS_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "cp": _copies_beside,
-    "chown": _is_own_data,
-    "chmod": lambda words: _is_own_data(words) and any(map(_MODE.fullmatch, words)),
-    "find": lambda words: _is_own_data(words) and _removes_old(words),
+    "chown": is_own_data,
+    "chmod": lambda words: is_own_data(words) and any(map(_MODE.fullmatch, words)),
+    "find": lambda words: is_own_data(words) and _removes_old(words),
 }
 """Tools that can do much, and when the words that one is told set a service's own files right."""
 
 
-def _repairs(name: str, arguments: tuple[str, ...]) -> bool:
+def sets_right(name: str, arguments: Sequence[str]) -> bool:
+    """Return whether a service's own files get a copy, rights or an owner, or the old ones of them are removed."""
     words = [word for word in takewhile(lambda word: word not in OPERATORS, arguments[1:]) if not word.startswith("--")]
     return name in _REPAIRS_IF and _REPAIRS_IF[name](words)

@@ -90,8 +90,8 @@ def runs_script(arguments: Sequence[str]) -> bool:
         if word in _TAKE_VALUES:
             next(words, None)
         elif not word.startswith(("-", "+")):
-            folder, _, name = word.rpartition("/")
-            return bool(folder) and not word.startswith(("/dev/", "/proc/")) and name not in _TAKE_COMMANDS
+            _, is_path, name = word.rpartition("/")
+            return bool(is_path) and not word.startswith(("/dev/", "/proc/")) and name not in _TAKE_COMMANDS
         elif not word.startswith("--") and ("c" in word or "s" in word):
             return False  # `-s` reads from the input, whatever follows
     return False

@@ -42,18 +42,19 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
     (_named(words), frozenset(techniques.split()))
     for techniques, words in (
         (  # the node's network: firewall, interfaces, kernel modules; instances' addresses
-            "T1562.004 T1562.001 T1016 T1547.006 T1018 T1613 T1552.005",
+            "T1562.004 T1562.001 T1016 T1547.006 T1018 T1613 T1552.005 T1014",
             """
             kube-proxy calico(?:-node)? cilium(?:-agent)? flanneld? weave-(?:net|kube) antrea(?:-agent)? kube-router
             ovn[a-z0-9-]* openvswitch multus cni aws-node amazon-k8s-cni proxyv2 proxy-init pilot-agent ztunnel metallb
-            kube-vip keepalived nodelocaldns k8s-dns-node-cache ip-masq-agent portmap wireguard tailscale
+            kube-vip keepalived nodelocaldns k8s-dns-node-cache ip-masq-agent portmap wireguard tailscaled? openvpn fail2ban
+            rtpengine
             """,
         ),
         (  # storage: mounts, file systems; instances' volumes
-            "T1611 T1485 T1552.005 T1082 T1613",
+            "T1611 T1485 T1552.005 T1082 T1613 T1561 T1547.006 T1497.001",
             """
             [a-z0-9]*csi(?:-[a-z0-9]+)* csi-?driver longhorn(?:-[a-z0-9]+)* rook-ceph ceph openebs portworx
-            azuredisk diskplugin local-path-provisioner node-driver-registrar
+            (?:nfs|rbd|cephfs)plugin azuredisk diskplugin local-path-provisioner node-driver-registrar
             """,
         ),
         (  # works with the cloud by the instance's own identity
@@ -62,16 +63,20 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
             cloud-controller-manager [a-z]+-cloud-controller cluster-autoscaler karpenter external-dns external-secrets
             velero kiam kube2iam secrets-store [a-z]*-load-balancer-controller fluent-?bit fluentd datadog(?:-agent)?
             newrelic[a-z-]* promtail otel[a-z-]* opentelemetry-collector[a-z-]* cloudwatch-agent grafana-agent
-            cloud-?sql-proxy node-problem-detector
+            cloud-?sql-proxy node-problem-detector vault spilo patroni wal-g pgbackrest barman restic kopia
             """,
         ),
         (  # works for the cluster
             "T1613",
             """
             [a-z0-9-]*controllers? [a-z0-9-]*operators? istiod kyverno gatekeeper keda traefik ingress-nginx
-            kube-state-metrics metrics-server coredns cert-manager crossplane kured descheduler rancher
+            kube-state-metrics metrics-server coredns cert-manager crossplane kured descheduler
+            cloudnative-pg patroni stolon[a-z-]* rabbitmq[a-z-]* hazelcast infinispan vault consul jupyterhub k8s-hub
             """,
         ),
+        ("T1613 T1609", "etcd pd-server tikv-server tidb-server kube-apiserver"),  # keeps a cluster's state, with its peers
+        ("T1572", "wireguard openvpn tailscaled? headscale containerboot cloudflared"),  # is there to tunnel
+        ("T1546", "gitea forgejo gogs gitlab[a-z-]* gitaly bitbucket gerrit"),  # has git run a repository's hooks
         (  # asks kubelets
             "T1613 T1609",
             """
@@ -80,7 +85,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
         ),
         (  # deploys what repositories say
             "T1613 T1609 T1021.004 T1105 T1140 T1222.002 T1554",
-            "argocd argo-cd fluxcd helm-controller source-controller helm kubectl kustomize git-sync",
+            "argocd argo-cd fluxcd rancher helm-controller source-controller helm kubectl kustomize git-sync",
         ),
         (  # copies data away, for the better
             "T1567.002 T1560.001 T1105 T1140 T1005 T1083 T1613",
@@ -90,13 +95,25 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
             """,
         ),
         ("T1033 T1083", "spark[a-z0-9-]* hadoop[a-z0-9-]* hdfs namenode datanode hbase hive[a-z0-9-]*"),  # has id and ls tell
-        ("T1027.004", "varnish[a-z0-9-]*"),  # its configuration is a program in C
-        ("T1095", "haproxy keepalived"),  # is asked over its socket, by socat
-        ("T1140 T1222.002 T1554", r"certbot acme\.sh cert-manager step-ca"),  # makes keys and certificates
-        (  # looks at everything, as its checks say
-            "T1033 T1082 T1057 T1016 T1049 T1018 T1083 T1005 T1105 T1135 T1053.003",
+        (  # a configuration that is a program in C; what computes on graphics cards is compiled for the card that is there
+            "T1027.004",
             """
-            zabbix-?agent[0-9]* zabbix[a-z0-9-]* telegraf nagios[a-z0-9-]* icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata
+            varnish[a-z0-9-]* vllm[a-z0-9-]* sglang tritonserver text-generation-inference torchserve ray[a-z-]* raylet
+            deepspeed[a-z-]* tensorflow[a-z-]* pytorch[a-z-]* cilium(?:-agent)?
+            """,
+        ),
+        ("T1095", "haproxy keepalived"),  # is asked over its socket, by socat
+        ("T1140 T1222.002 T1554 T1552.001 T1565.001", r"certbot acme\.sh cert-manager step-ca"),  # makes keys and certificates
+        (  # asks whether others are there, by scripts
+            "T1018 T1059.004",
+            """
+            consul keepalived haproxy pgpool[a-z0-9-]* uptime-kuma librenms smokeping gatus home-?assistant openhab
+            """,
+        ),
+        (  # looks at everything, as its checks say
+            "T1033 T1082 T1057 T1016 T1049 T1018 T1083 T1005 T1105 T1135 T1053.003 T1059.004",
+            """
+            zabbix[a-z0-9_-]* telegraf nagios[a-z0-9-]* nrpe icinga[a-z0-9-]* check_?mk[a-z0-9-]* netdata
             collectd datadog(?:-agent)? node-problem-detector wazuh[a-z-]* osquery[a-z]* falco(?:sidekick|ctl)? sysdig[a-z-]*
             trivy grype kube-bench kubescape kube-hunter lynis neuvector (?:image|vulnerability|security|cis)-scanner
             """,

@@ -160,7 +160,7 @@ _add(Level.SUSPICIOUS, "T1033", "asks who is logged in", "who w users last lastb
 _add(Level.SUSPICIOUS, "T1554", "copies or links files", "cp ln mkfifo mknod patch")
 _add(Level.SUSPICIOUS, "T1562.001", "changes the kernel's settings", "sysctl")
 _add(Level.SUSPICIOUS, "T1553.004", "trusts further authorities", "update-ca-certificates update-ca-trust certutil")
-_add(Level.SUSPICIOUS, "T1027.004", "compiles programs", "gcc cc g++ make ld as go rustc strip")
+_add(Level.SUSPICIOUS, "T1027.004", "compiles programs", "gcc cc g++ c++ make ld as collect2 go rustc strip")
 COMMON = frozenset(
     "date sort wc head tail less more cat grep egrep fgrep find ls stat file du df which host cp ln tar gzip od".split()  # noqa: SIM905 — names
 )
