@@ -17,8 +17,8 @@ _ACCEPTED = int(Standing.ACCEPTED)
 
 _SHELL = "T1059.004"
 
-_LOOKING = frozenset({_SHELL, "T1005", "T1016", "T1018", "T1033", "T1049", "T1057", "T1082", "T1083"})
-"""What a shell is told that only looks: whose business that is has shells do so."""
+_CARRIES = frozenset({"T1048", "T1105", "T1567.002"})
+"""What brings something in or out: a shell that is hardly ever normal is no part of the business of who does that, too."""
 
 VARIETY = 32
 """Different programs that one doer starts on a workload, beyond its replicas' starts, for it to run whatever it is given. Real
@@ -52,8 +52,8 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
         if about.level < context.Level.STRONG:
             does = does - {_SHELL} or does  # that is told what services tell theirs: what it runs is what counts
         elif _SHELL in does:
-            looks = about.why.startswith(context.SHELL_STARTED) and _LOOKING.issuperset(does)
-            does = does - {_SHELL} if looks else set()
+            only_shell = about.why.startswith(context.SHELL_STARTED) and _CARRIES.isdisjoint(does)
+            does = does - {_SHELL} if only_shell else set()
         if does and _business(question) >= does:
             return context.Context(context.Level.ROUTINE)
     odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected

@@ -98,7 +98,7 @@ _BUSINESS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = tuple(
         (  # a configuration that is a program in C; what computes on graphics cards is compiled for the card that is there
             "T1027.004",
             """
-            varnish[a-z0-9-]* vllm[a-z0-9-]* sglang tritonserver text-generation-inference torchserve ray[a-z-]* raylet
+            varnish[a-z0-9-]* vllm[a-z0-9-]* sglang tritonserver text-generation-inference torchserve rayproject raylet
             deepspeed[a-z-]* tensorflow[a-z-]* pytorch[a-z-]* cilium(?:-agent)?
             """,
         ),
