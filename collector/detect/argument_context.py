@@ -129,7 +129,7 @@ def traits(program: str, arguments: tuple[str, ...], *, person: bool = False) ->
     script = command_string(name, rest)
     names = (name,) if script is None else command_words(script)
     told = text if script is not None else f"{name} {text}"
-    ordinary = {word for word in names if is_ordinary(word, arguments, script, person=person)}
+    ordinary = _ordinary(names, arguments, script, person=person)
     tools = {word: known for word in names if word not in ordinary and (known := tool(word)) is not None}
     found = [] if name in JOBS else places(text)  # job tables are a scheduler's business
     if names and _LISTS.issuperset(names):
@@ -171,8 +171,16 @@ def traits(program: str, arguments: tuple[str, ...], *, person: bool = False) ->
     if "chmod" in names and _SET_UID.search(text):
         found.append(Context(Level.STRONG, ("T1548.001",), "it makes a file set-uid"))
     found += sayings.said(told, tools=bool(tools))
-    reads_state = not ordinary.isdisjoint(_READS) and all(each in ordinary or _is_helper(each) for each in names)
+    reads_state = not (person or ordinary.isdisjoint(_READS)) and all(each in ordinary or _is_helper(each) for each in names)
     return tuple(each for each in found if not (reads_state and _OF_SYSTEM.issuperset(each.techniques)))
+
+
+def _ordinary(names: Sequence[str], arguments: tuple[str, ...], script: str | None, *, person: bool) -> set[str]:
+    """Return which programs are told what services tell them: beside one that is not, only what speaks for nothing anywhere."""
+    found = {each for each in names if is_ordinary(each, arguments, script, person=person)}
+    if person or all(each in found or _is_helper(each) or is_interpreter(each) for each in names):
+        return found
+    return {each for each in found if is_ordinary(each, arguments, script, person=True)}
 
 
 def _script(name: str, arguments: Sequence[str]) -> list[Context]:

@@ -60,6 +60,7 @@ def test_a_service_that_asks_about_its_machine_and_itself_is_not_odd(words: str)
         "uname -a",
         "uname -r; id",
         "hostname; whoami",
+        "hostname; cat /srv/ledger/books",
         "cat /proc/meminfo /etc/passwd",
         "cat /proc/1/cgroup",
         "cat /etc/os-release",
