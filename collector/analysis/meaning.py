@@ -57,8 +57,14 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
         if does and _business(question) >= does:
             return context.Context(context.Level.ROUTINE)
     odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected
-    job = odd and not any(each.startswith(NO_JOB) for each in about.techniques) and _runs_anything(question, table)
-    return context.Context() if job else about
+    no_job = _calls_out(behaviour) or any(each.startswith(NO_JOB) for each in about.techniques)
+    return context.Context() if odd and not no_job and _runs_anything(question, table) else about
+
+
+def _calls_out(behaviour: Behaviour) -> bool:
+    """Return whether a shell itself connects to the outside: a job has tools for it."""
+    shell = behaviour.type is BehaviourType.CONNECT and base_name(behaviour.exe) in SHELLS
+    return shell and context.is_outside(behaviour.target)
 
 
 def _does(behaviour: Behaviour) -> tuple[str, ...]:

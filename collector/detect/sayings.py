@@ -487,7 +487,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             (
                 r"\b(?:lvremove|zfs destroy|vssadmin delete|btrfs subvolume delete|esxcli vm process kill)\b|--keep-last 0\b|"
                 r"\bdrop (?:database|table|schema|user|keyspace)\b|\bflush(?:all|db)\b|\bdropDatabase\b|\btruncate table\b|"
-                r"\bDELETE\b[^;|&]{0,96}/(?:_all\b|\*)|\bdel\b[^;|&]{0,96} --(?:prefix|from-key)\b"
+                r"(?:\b|-X)DELETE\b[^;|&]{0,96}/(?:_all\b|\*|\$\{?\w)|\bdel\b[^;|&]{0,96} --(?:prefix|from-key)\b"
             ),
             False,
             Level.SUSPICIOUS,

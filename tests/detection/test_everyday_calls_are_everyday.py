@@ -102,6 +102,7 @@ def test_a_person_who_asks_a_service_or_for_the_cause_of_trouble_is_not_told(wor
         "cat /etc/ssl/key.pem",
         "grep CapEff /proc/1/status",
         "curl -X DELETE http://localhost:9200/_all",
+        "for i in $(curl -s localhost:9200/_cat/indices?h=i); do curl -s -XDELETE localhost:9200/$i; done",
         "for p in 1 2; do nc -z db $p; done",
         "postconf -e always_bcc=x@partner.example.com",
         "mosquitto_sub -h localhost -t '#' -v",

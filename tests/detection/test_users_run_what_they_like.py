@@ -79,6 +79,16 @@ def test_what_is_known_bad_is_told_of_builds_as_well(cluster: Cluster) -> None:
     assert {(each.severity, each.replicas[0].pod) for each in told} == {(Severity.CRITICAL, each.name) for each in pods[1:3]}
 
 
+def test_a_shell_that_itself_reaches_outside_is_nobody_s_build(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    builds(cluster, pods, VARIETY + 4)
+    cluster.connect(1700.5, pods[1], BASH, ("45.9.148.99", 8081))
+
+    (alert,) = alerts(analyse(cluster, until=2000))
+
+    assert [each.pod for each in alert.replicas] == [pods[1].name]
+
+
 def test_a_build_that_executes_a_new_file_each_time_is_told_once_at_most(cluster: Cluster) -> None:
     pods = cluster.pods(3)
     builds(cluster, pods, VARIETY + 4)
