@@ -2,14 +2,21 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from peerwatch.columns import Accepts, Connects, EventColumns, EventKind, Listens
 
 __all__ = ["SLACK_NS", "Lateness", "Source", "in_order", "merge", "ties_in_order"]
 
 SLACK_NS = 5_000_000_000
 """How late a line of a recording may be, nanoseconds (the contract of the event lines)."""
+
+
+Rows = npt.NDArray[np.intp]
+
+_Value = TypeVar("_Value", str, tuple[str, ...])  # Python 3.11 has no type parameter lists
 
 
 @dataclass(slots=True)
@@ -44,28 +51,44 @@ def ties_in_order(table: EventColumns) -> EventColumns:
     if not bool(np.any(same)):
         return table
     rows = np.flatnonzero(np.append(same, False) | np.insert(same, 0, False))
+    order = np.arange(len(table))
+    order[rows] = rows[_order_of_ties(table, rows)]
+    return table.take(order)
+
+
+def _order_of_ties(table: EventColumns, rows: Rows) -> Rows:
+    """Return the order of rows by time, replica, process, kind, program and destination; a replica's losses come first."""
     names = [(each.cluster, each.node, each.pod.uid or each.pod.name, each.container.name) for each in table.subjects]
-    processes, places = table.processes, table.places()
+    kind, process = table.kind[rows], table.process[rows]
+    pid, start, exe, port = np.zeros((4, len(rows)), np.int64)
+    address = np.zeros((len(rows), 2), np.uint64)
+    pid[:] = -1
+    with_process = kind != EventKind.LOSS
+    which = process[with_process]
+    pid[with_process], start[with_process] = table.processes.pid[which], table.processes.start_time[which]
+    exe[with_process] = _ranks(table.strings, table.processes.exe[which])
+    places = table.places()[rows]
     sockets: dict[EventKind, Connects | Listens | Accepts] = {
         EventKind.CONNECT: table.connects,
         EventKind.LISTEN: table.listens,
         EventKind.ACCEPT: table.accepts,
     }
+    for number, columns in sockets.items():
+        own = kind == number
+        port[own] = columns.port[places[own]]
+        address[own] = np.ascontiguousarray(columns.address[places[own]]).view(">u8")
+    return np.lexsort(
+        (port, address[:, 1], address[:, 0], exe, kind, start, pid, _ranks(names, table.subject[rows]), table.time[rows])
+    )
 
-    def key(row: int) -> tuple[object, ...]:
-        kind, who, process = EventKind(table.kind[row]), names[table.subject[row]], int(table.process[row])
-        if kind is EventKind.LOSS:
-            return int(table.time[row]), who, -1
-        target: tuple[object, ...] = ()
-        if kind in sockets:
-            place, columns = places[row], sockets[kind]
-            target = columns.address[place].tobytes(), int(columns.port[place])
-        what = int(processes.start_time[process]), kind, table.strings[processes.exe[process]], *target
-        return int(table.time[row]), who, int(processes.pid[process]), *what
 
-    order = np.arange(len(table))
-    order[rows] = sorted(rows.tolist(), key=key)
-    return table.take(order)
+def _ranks(values: Sequence[_Value], used: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+    """Return for each number which one in order its value is, among the distinct ones."""
+    some = np.unique(used)
+    rank_of = {value: rank for rank, value in enumerate(sorted({values[each] for each in some.tolist()}))}
+    ranks = np.zeros(len(values), np.int64)
+    ranks[some] = [rank_of[values[each]] for each in some.tolist()]
+    return ranks[used]
 
 
 def in_order(tables: Iterable[EventColumns], slack: int = SLACK_NS) -> Iterator[EventColumns]:
