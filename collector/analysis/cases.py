@@ -47,7 +47,7 @@ DEBUGGING = frozenset(
 )
 """Techniques of what people use in a debug container: a shell, tools that look around, connect, transfer, record and scan."""
 
-_FLAGGED, _MILD = int(Standing.FLAGGED), int(Standing.MILD)
+_ACCEPTED, _PENDING, _FLAGGED, _MILD = map(int, (Standing.ACCEPTED, Standing.PENDING, Standing.FLAGGED, Standing.MILD))
 """Plain numbers: before numpy compares a column with a member of an enum, it asks that for all that an array might be."""
 
 
@@ -83,7 +83,7 @@ def gather(question: Question, table: SightingTable) -> Gathered:
     replica = group.replicas[replica_id]
     replicas = Replicas.of(group, question.now)
     same = replicas.revision == table.lives.revision[replica.slot]
-    mixed = not same.all()
+    mixed = int(np.count_nonzero(same)) < len(same)
     # During a rollout old and new replicas differ rightly: a replica is compared with its own revision as soon as that has two
     # other replicas.
     siblings = int(np.count_nonzero(same & replicas.running)) - 1
@@ -96,11 +96,12 @@ def gather(question: Question, table: SightingTable) -> Gathered:
     against = comparison if elsewhere is None else elsewhere.comparison
     worded, errand = _in_same_words(question, about, comparison, replicas, table, comparable=comparable)
     person = behaviour.injected or group.kind is ContainerKind.EPHEMERAL
-    novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
-    if behaviour.base and not program and about.why:
-        novelty = min(novelty, _probability_of_saying(question, about.level, table, newcomer=newcomer))
-    if starting and not replicas.start_seen[(replicas.ids != replica_id) | replica.restarted].any():
+    if starting and not np.count_nonzero(replicas.start_seen[(replicas.ids != replica_id) | replica.restarted]):
         novelty = 1.0  # nobody knows what a start of this workload looks like
+    else:
+        novelty = probability_of_new(question, program or entry, replicas, table, mixed=mixed, pace=_pace(behaviour, about))
+        if behaviour.base and not program and about.why:
+            novelty = min(novelty, _probability_of_saying(question, about.level, table, newcomer=newcomer))
     supporters = _supporters(question, entry, about.level, table, person=person)
     if elsewhere is not None and about.level >= context.Level.SUSPICIOUS:
         novelty = min(novelty, novelty_elsewhere(question, elsewhere.alike, table))
@@ -125,7 +126,7 @@ def gather(question: Question, table: SightingTable) -> Gathered:
         inside=behaviour.type is BehaviourType.CONNECT and not context.is_outside(behaviour.target),
         rollout=mixed,
         newcomer=newcomer,
-        alone=is_alone(replicas),
+        alone=is_alone(int(np.count_nonzero(replicas.running))),
     )
     return Gathered(
         case=case,
@@ -158,9 +159,9 @@ def phase(question: Question, replica: Replica, about: context.Context) -> tuple
     return replica.starts(first, question.startup), first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
 
 
-def is_alone(replicas: Replicas) -> bool:
-    """Return whether no other replica runs."""
-    return int(np.count_nonzero(replicas.running)) < 2
+def is_alone(running: int) -> bool:
+    """Return whether no other replica runs, by how many do."""
+    return running < 2
 
 
 def _debugs(question: Question, about: context.Context) -> bool:
@@ -214,18 +215,18 @@ def _supporters(question: Question, entry: Entry, level: context.Level, table: S
     shows on several replicas. Persons have no habits, but
     scripts that come from outside have.
     """
-    others = {replica: Standing(int(table.standing[each])) for replica, each in entry.rows.items() if each != question.row}
+    others = {replica: table.standing.item(each) for replica, each in entry.rows.items() if each != question.row}
     standings = list(others.values())
-    accepted = standings.count(Standing.ACCEPTED) + entry.past_replicas
-    suspected = {replica for replica, standing in others.items() if standing in {Standing.FLAGGED, Standing.MILD}}
+    accepted = standings.count(_ACCEPTED) + entry.past_replicas
+    suspected = {replica for replica, standing in others.items() if standing in {_FLAGGED, _MILD}}
     if level < context.Level.SUSPICIOUS:
-        return accepted + standings.count(Standing.PENDING) + len(suspected)
+        return accepted + standings.count(_PENDING) + len(suspected)
     if level is context.Level.SUSPICIOUS and not person:
-        accepted += standings.count(Standing.PENDING)
+        accepted += standings.count(_PENDING)
     if level >= context.Level.KNOWN_BAD or (person and level > context.Level.SUSPICIOUS):
         return accepted
     behaviour = question.behaviour
-    if not behaviour.base and behaviour.type is BehaviourType.EXEC and len(behaviour.example) > 1:
+    if suspected and not behaviour.base and behaviour.type is BehaviourType.EXEC and len(behaviour.example) > 1:
         words = question.group.find_behaviour(with_arguments(behaviour))
         suspected &= words.rows.keys() if words else set()
     if person:  # what somebody says to one replica after the other was told once

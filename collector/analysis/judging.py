@@ -12,7 +12,7 @@ from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.learning import is_accepted, is_learned
 from collector.analysis.meaning import meaning
-from collector.analysis.questions import Question, Replicas
+from collector.analysis.questions import Question, running_replicas
 from collector.analysis.roles import Turn, turn
 from collector.analysis.sightings import Entry, Replica, SightingTable, Standing
 from collector.detect import context, decision, peers
@@ -60,7 +60,7 @@ def must_wait(question: Question, table: SightingTable) -> bool:
     about = meaning(question, table)
     starting, newcomer = phase(question, replica, about)
     # Who runs is asked only where it matters: it costs as much as half of the rest.
-    alone = not (starting or newcomer) and is_alone(Replicas.of(group, question.now))
+    alone = not (starting or newcomer) and is_alone(running_replicas(group, question.now))
     if decision.nobody_follows(alone=alone, starting=starting, newcomer=newcomer):
         return False
     level = about.level

@@ -1,13 +1,11 @@
 """What is on a workload's allow list, and what is thought of a program that is given new arguments."""
 
-import numpy as np
-
-from collector.analysis.questions import Replicas
+from collector.analysis.questions import running_replicas
 from collector.analysis.sightings import Entry, Group, SightingTable, Standing
 from collector.detect import support
 from collector.records import BehaviourType
 
-__all__ = ["is_accepted", "is_learned", "running_replicas", "standing_of"]
+__all__ = ["is_accepted", "is_learned", "standing_of"]
 
 _ACCEPTED = int(Standing.ACCEPTED)
 
@@ -32,11 +30,6 @@ def standing_of(group: Group, replica: int, base: str, time: int, table: Sightin
     return standing if covered else Standing.ACCEPTED
 
 
-def running_replicas(group: Group, now: int) -> int:
-    """Return how many replicas of a group run, as far as their events tell."""
-    return int(np.count_nonzero(Replicas.of(group, now).running))
-
-
 def is_learned(entry: Entry, group: Group, now: int) -> bool:
     """Return whether a behaviour is on a group's allow list."""
     if entry.accepted:
@@ -52,12 +45,13 @@ def is_learned(entry: Entry, group: Group, now: int) -> bool:
         return False
     if supporters >= support.MOST_NEEDED:
         return True
-    first = min([*table.first[good].tolist(), *([entry.past_first] if entry.past_count else [])])
-    last = max([*table.last[good].tolist(), entry.past_last])
+    # They are fewer than have to be needed: one by one they cost less than as arrays.
+    first = min([*map(table.first.item, good), *([entry.past_first] if entry.past_count else [])])
+    last = max([*map(table.last.item, good), entry.past_last])
     return support.learned(
         supporters=supporters,
         replicas=running_replicas(group, now),
         revisions=len(entry.revisions),
-        count=int(table.count[good].sum()) + entry.past_count,
+        count=sum(map(table.count.item, good)) + entry.past_count,
         span=last - first,
     )

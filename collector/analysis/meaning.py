@@ -125,7 +125,7 @@ def _runs_anything(question: Question, table: SightingTable) -> bool:
 def _is_others(entry: Entry, question: Question, table: SightingTable) -> bool:
     """Return whether a replica was accepted with it: another one, if there are any."""
     own = -1 if len(question.group.replicas) == 1 else int(table.replica[question.row])
-    return any(replica != own and table.standing[row] == _ACCEPTED for replica, row in entry.rows.items())
+    return any(replica != own and table.standing.item(row) == _ACCEPTED for replica, row in entry.rows.items())
 
 
 def _context(question: Question, table: SightingTable) -> context.Context:

@@ -33,14 +33,14 @@ class _Others:
     """The other sightings of a kind in a group, one entry each."""
 
     rows: npt.NDArray[np.int64]
-    behaviour: npt.NDArray[np.int64]
+    behaviour: npt.NDArray[np.int32]
     count: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     accepted: npt.NDArray[np.bool_]
     waiting: npt.NDArray[np.bool_]
     mild: npt.NDArray[np.bool_]
     variety: npt.NDArray[np.bool_]
-    slot: npt.NDArray[np.int64]
+    slot: npt.NDArray[np.int32]
     """Of its replica."""
     now: int
 
@@ -50,7 +50,7 @@ class _Others:
         rows = rows[rows != question.row]
         if question.behaviour.base and not entry.base:  # its program is in question: what starts did with it shows nothing
             rows = rows[~np.isin(rows, list(entry.rows.values()))]
-        behaviour, slot = table.behaviour[rows].astype(np.int64), table.slot[rows].astype(np.int64)
+        behaviour, slot = table.behaviour[rows], table.slot[rows]
         first, standing = table.first[rows], table.standing[rows]
         accepted = standing == _ACCEPTED
         # What is held on others, or was long before, shows variety as well; what this replica begins at that moment or later
@@ -76,7 +76,7 @@ class _Others:
     def alternatives(self, where: npt.NDArray[np.bool_]) -> float:
         """Return how probable it is that a replica shows one of these alternatives that no other shows."""
         where = where & (self.accepted | self.waiting | self.mild)
-        return surprise.shared_mass(self.behaviour[where], self.slot[where])
+        return surprise.shared_mass(self.behaviour[where].astype(np.int64), self.slot[where].astype(np.int64))
 
 
 _ALL = slice(None)
@@ -122,10 +122,10 @@ def probability_of_new(
     if entry.type is BehaviourType.CONNECT:
         alike = doer & _like(entry, group, others.behaviour)
         found.append(others.alternatives(alike))
-        if (alike & others.accepted).any() and entry.place.startswith("private "):
+        if entry.place.startswith("private ") and np.count_nonzero(alike & others.accepted):
             found.append(MOVED)
     shared = others.behaviour[doer & others.accepted]
-    if len(shared) and np.bincount(shared - shared.min()).max() > 1:
+    if len(shared) and np.count_nonzero(np.bincount(shared - shared.min()) > 1):
         # Two replicas do one thing through it; else the doer itself is what is new.
         found.append(others.new(doer, begin=group.first).probability)
     return max(found)
@@ -179,7 +179,7 @@ def probability_of_odd_words(question: Question, level: Level, table: SightingTa
     return surprise.unseen_mass(executed, sum(group.entries[each].level >= level for each in known))
 
 
-def _like(entry: Entry, group: Group, behaviours: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def _like(entry: Entry, group: Group, behaviours: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     """Return which destinations are alternatives to one: the same kind of place and the same port.
 
     A supplier with many addresses, a ring of storage nodes, customers' hosts: who met several of a kind meets more of them.

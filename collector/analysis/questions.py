@@ -10,7 +10,7 @@ from collector.analysis.behaviours import Behaviour
 from collector.analysis.sightings import Group
 from collector.detect import peers
 
-__all__ = ["Question", "Replicas"]
+__all__ = ["Question", "Replicas", "running_replicas"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,12 @@ class Replicas:
     def places(self, ids: Collection[int]) -> npt.NDArray[np.intp]:
         """Return which of the entries these replicas are."""
         return self.ids.searchsorted(np.fromiter(ids, np.int64, len(ids)))
+
+
+def running_replicas(group: Group, now: int) -> int:
+    """Return how many replicas of a group run, as far as their events tell; of all that is known of them, no more is asked."""
+    slots, lives = group.members()[1], group.table.lives
+    return int(np.count_nonzero(peers.running(lives.first[slots], lives.last[slots], lives.count[slots], now)))
 
 
 @dataclass(frozen=True, slots=True)

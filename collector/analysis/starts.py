@@ -14,6 +14,9 @@ from collector.records import BehaviourType
 
 __all__ = ["program_in_question"]
 
+_ACCEPTED = int(Standing.ACCEPTED)
+"""A plain number: asked of many rows in a loop."""
+
 
 def program_in_question(question: Question, table: SightingTable) -> Entry | None:
     """Return the program of new arguments if with them it is hardly ever normal and only starts had it run until now.
@@ -35,7 +38,7 @@ def program_in_question(question: Question, table: SightingTable) -> Entry | Non
     usual = any(
         each.past_replicas
         or any(
-            table.standing.item(at) == Standing.ACCEPTED and not _in_start(question, table, at, table.last.item(at))
+            table.standing.item(at) == _ACCEPTED and not _in_start(question, table, at, table.last.item(at))
             for at in each.rows.values()
         )
         for each in said

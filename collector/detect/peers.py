@@ -42,7 +42,7 @@ class Comparison:
 def running(first: I64, last: I64, count: I64, now: int) -> npt.NDArray[np.bool_]:
     """Return per replica whether it still runs as far as its events tell. Times in nanoseconds."""
     silence = now - last
-    if not (silence > GONE_AFTER).any():  # the usual case, and less than anybody's patience
+    if not np.count_nonzero(silence > GONE_AFTER):  # the usual case, and less than anybody's patience
         return np.ones(len(silence), bool)
     gap = (last - first) // np.maximum(count - 1, 1)
     patience = np.where(count < HABIT, UNKNOWN_HABIT, np.maximum(GONE_AFTER, GONE_GAPS * gap))

@@ -7,13 +7,12 @@ something new every minute never settles, and what is new there means little. No
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Novelty", "novelty", "rarity", "shared_mass", "unseen_mass"]
-
-I64 = npt.NDArray[np.int64]
 
 PRIOR = 0.5
 """Pseudo-count of singletons (Jeffreys): with none among n observations the unseen mass is about 1 / 2n, not 0."""
@@ -39,7 +38,7 @@ def unseen_mass(observations: int, singletons: int) -> float:
 
 
 def novelty(
-    behaviour: npt.NDArray[np.int64],
+    behaviour: npt.NDArray[Any],
     count: npt.NDArray[np.int64],
     first: npt.NDArray[np.int64],
     variety: npt.NDArray[np.bool_],
@@ -68,26 +67,15 @@ def novelty(
     total = max(int(count.sum()), exposure)
     if not len(behaviour):
         return Novelty(unseen_mass(total, 0), total, 0, 0)
-    index, varied = _varied(behaviour, variety)
-    singletons = int(np.count_nonzero((np.bincount(index, weights=count) == 1) & varied))
-    late = _late(index, first, varied, begin + (now - begin) // 2)
+    index = behaviour - behaviour.min()  # what lies between two numbers was never seen and counts nowhere
+    times = np.bincount(index, weights=count)
+    varied = np.zeros(len(times), bool)
+    varied[index[variety]] = True
+    singletons = int(np.count_nonzero((times == 1) & varied))
+    varied[index[first < begin + (now - begin) // 2]] = False
+    late = int(np.count_nonzero(varied))
     probability = max(unseen_mass(total, singletons), unseen_mass(total // 2, late))
     return Novelty(probability, total, singletons, late)
-
-
-def _varied(behaviour: I64, variety: npt.NDArray[np.bool_]) -> tuple[I64, npt.NDArray[np.bool_]]:
-    """Return the behaviours as small numbers, and which of these show variety."""
-    index = behaviour - behaviour.min()  # what lies between two numbers was never seen and counts nowhere
-    varied = np.zeros(int(index.max()) + 1, bool)
-    varied[index[variety]] = True
-    return index, varied
-
-
-def _late(index: I64, first: I64, varied: npt.NDArray[np.bool_], half: int) -> int:
-    """Return how many behaviours were first seen in the later half of the time."""
-    early = np.zeros(len(varied), bool)
-    early[index[first < half]] = True
-    return int(np.count_nonzero(varied & ~early))
 
 
 def shared_mass(behaviour: npt.NDArray[np.int64], replica: npt.NDArray[np.int64]) -> float:
