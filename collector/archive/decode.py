@@ -109,6 +109,8 @@ def from_arrow(table: pa.Table) -> EventColumns:
 
 def _whole(column: Any) -> Any:  # noqa: ANN401 — pyarrow has no types for what its readers return
     """Return a column as one array; a dictionary is the same for all of it."""
+    if column.num_chunks == 1:
+        return column.chunk(0)  # to combine it with nothing would copy it
     whole = column.combine_chunks()
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.chunk(0) if whole.num_chunks else pa.array([], column.type)
