@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Final, cast
 
 from peerwatch import jsonlines
 from peerwatch.columns import EventColumns
@@ -71,7 +71,7 @@ def lines_of(name: str) -> Iterator[bytes]:
     try:
         with ExitStack() as stack:
             file = _standard_input() if name == STDIN else stack.enter_context(Path(name).open("rb"))
-            lines: IO[bytes] = file
+            lines: io.BufferedIOBase = file
             if file.peek(1).startswith(_GZIP):
                 lines = stack.enter_context(io.BufferedReader(gzip.GzipFile(fileobj=file), _UNPACKED))
             yield from jsonlines.lines(lines)

@@ -38,11 +38,12 @@ class Moments:
             LookupError: it does.
             UnicodeDecodeError: it is no time, and not ASCII.
         """
-        known, digits = self.instants.get(moment[:20]), moment[20:-1]
+        known = self.instants.get(moment[:20])
         if known is not None:
-            if moment[-1:] == b"Z" and len(digits) <= 9 and digits.isdigit():
-                return known + int(digits) * _SCALE[len(digits)]
-            if len(moment) == 20:
+            size, digits = len(moment), moment[20:-1]
+            if size <= 30 and moment[-1] == _Z and digits.isdigit():
+                return known + int(digits) * _SCALE[size]
+            if size == 20:
                 return known
         text = moment.decode("ascii")
         if "\\" in text:
@@ -79,5 +80,7 @@ class Moments:
         self.seconds[text] = self.instants[second + b"."] = self.instants[second + b"Z"] = time
 
 
-_SCALE = tuple(int(10 ** (9 - digits)) for digits in range(10))
-"""Nanoseconds in the last of so many digits of a second."""
+_SCALE = (0,) * 21 + tuple(int(10 ** (9 - digits)) for digits in range(10))
+"""Nanoseconds in the last digit of a time of so many characters, of which 21 are none of a second's part."""
+
+_Z = ord("Z")
