@@ -24,6 +24,7 @@ from peerwatch.jsonlines.objects import (
 from peerwatch.jsonlines.patterns import (
     DEED_ACCIDENTS,
     PROCESS_ACCIDENTS,
+    Accident,
     Form,
     deed_form,
     deed_pattern,
@@ -81,7 +82,8 @@ class Remembered:
 class LineTable:
     """The table under construction, with what was worked out before for equal parts of lines.
 
-    An event is a row of three numbers: its time, who did it, and which deed it was.
+    An event is a row of four numbers: its time, who did it, which deed it was, and until when it was done. Of what lines say of
+    a deed, that alone does not come again.
     """
 
     def __init__(self, remembered: Remembered | None = None) -> None:
@@ -122,7 +124,7 @@ class LineTable:
         then the line says what its parts say.
         """
         number = 0
-        moment, actor_of, deed_of, rows = self._moments.plain, self._actor_of, self._deed_of, self._rows
+        moment, actor_of, deed, rows = self._moments.plain, self._actor_of, self._plain_deed, self._rows
         for number, line in enumerate(lines, 1):
             begin = len(_TIME) if line.startswith(_TIME) else len(_SPACED) if line.startswith(_SPACED) else 0
             time_end = line.find(b'"', begin)
@@ -137,9 +139,7 @@ class LineTable:
                 same = process - time_end == len(whose) + 1 and line.startswith(image, process)
                 if not (same and line.startswith(whose, time_end + 1)):
                     whose, image, actor = self._plain_actor(line, time_end, process)
-                said = line[process + len(image) :]
-                deed = deed_of.get(said)
-                rows += (time, actor, self._plain_deed(said) if deed is None else deed)
+                rows += (time, actor, *deed(line[process + len(image) :]))
             except (ValueError, LookupError):  # what is wrong with it is said of the line as a whole
                 yield number, line
         self.lines += number
@@ -165,11 +165,11 @@ class LineTable:
         name = next((name for name in (*KINDS, "loss") if event.get(name) is not None), None)
         if name == "loss":
             deed = self._new_deed(self._new_part(EventKind.LOSS, loss_of(mapping(event, name), self._moments)))
-            self._rows += (time, self._new_actor(self._subject(event), 0), deed)
+            self._rows += (time, self._new_actor(self._subject(event), 0), deed, 0)
         elif name is not None:
             values = deed_of(KINDS[name], mapping(event, name), self._moments)
             actor = self._new_actor(self._subject(event), self._process(event))
-            self._rows += (time, actor, self._new_deed(self._new_part(KINDS[name], values)))
+            self._rows += (time, actor, self._new_deed(self._new_part(KINDS[name], values)), 0)
         elif any(name not in KNOWN and isinstance(value, dict) for name, value in event.items()):
             return False
         else:
@@ -178,9 +178,10 @@ class LineTable:
 
     def build(self) -> EventColumns:
         """Return the table of all events added so far."""
-        time, actor, deed = _columns(self._rows, _WIDTH)
+        time, actor, deed, until = _columns(self._rows, _WIDTH)
         subject, process = _columns(self._actors, 2)[:, actor]
         kind, place, *added = _columns(self._deeds, 2 + len(DEED_ACCIDENTS))[:, deed]
+        added[_UNTIL] += until
         parts: dict[str, Any] = {}
         for number, (name, of) in PARTS.items():
             rows = np.flatnonzero(kind == number)
@@ -264,7 +265,22 @@ class LineTable:
         self._processes += row
         return len(self._processes) // len(row) - 1
 
-    def _plain_deed(self, part: bytes) -> int:
+    def _plain_deed(self, part: bytes) -> tuple[int, int]:
+        """Return which deed a line tells of, and until when it was done if that is kept apart from it."""
+        named = part.find(_LAST_TIME)
+        if named < 0:
+            deed = self._deed_of.get(part)
+            return self._new_plain_deed(part, part) if deed is None else deed, 0
+        begin = named + len(_LAST_TIME)
+        end = part.index(b'"', begin)
+        like = part[:begin] + part[end:]
+        deed = self._deed_of.get(like)
+        if deed is None:
+            deed = self._new_plain_deed(part, like, (begin, end, _UNTIL))
+        return deed, self._moments.plain(part[begin:end], "lastTime")
+
+    def _new_plain_deed(self, part: bytes, like: bytes, apart: Accident | None = None) -> int:
+        """Return the number of a deed, and remember what parts look like that say the same save the accident kept apart."""
         form = self._forms.get(part.translate(_ONE_DIGIT)) or self._new_form(part, deed_form)
         pieces = form.pieces(part)
         known = self._deed_like.get(pieces)
@@ -274,6 +290,10 @@ class LineTable:
                 deed = self._remembered.deeds.add(pieces, len(part), deed_pattern(part, form.accidents, self._moments))
             known = self._deed_like[pieces] = self._new_part(*deed)
         count, last_time, lifetime, port = form.values(part)
+        if apart is not None:
+            if apart not in form.accidents:
+                raise LookupError  # what looks like it is something else
+            last_time = b""
         number = self._new_deed(
             known,
             (_number(count) or 1) if count else 0,
@@ -282,7 +302,7 @@ class LineTable:
             _number(port, MOST_PORT) if port else 0,
         )
         if not last_time and not lifetime:  # nanoseconds do not come again
-            self._deed_of[part] = number
+            self._deed_of[like] = number
         return number
 
     def _new_form(self, part: bytes, find: Callable[[bytes], Form]) -> Form:
@@ -359,10 +379,12 @@ _KINDS = {name[:4].encode() for name in KINDS}
 _ZERO = ord("0")
 _ONE_DIGIT = bytes.maketrans(b"123456789", b"0" * 9)
 
-_WIDTH = 3
+_WIDTH = 4
 """Numbers in a row of `LineTable`."""
 
 _TIME, _SPACED, _PROCESS = b'{"time":"', b'{"time": "', b'"process":'
+_LAST_TIME = b'"lastTime":"'
+_UNTIL = DEED_ACCIDENTS.index("last_time")
 _AND, _AND_SPACED = b'},"', b'}, "'
 """Between a process and a deed."""
 
