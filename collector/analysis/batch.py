@@ -170,8 +170,7 @@ class Batch:
             self._groups.note(self._code.item(place), row)
             if new:
                 self._verdicts.hold(row, behaviour)
-            self._watch(pair, place)
-        elif self._groups.table.hot[self._sighting[pair]]:
+        if self._groups.table.hot[self._sighting[pair]]:
             columns, process = self._events.processes, int(self._events.process[self._row[place]])
             exe = self._events.strings[columns.exe[process]]
             evidence = Evidence(int(self._time[place]), subject.pod.name, int(columns.pid[process]), exe)
