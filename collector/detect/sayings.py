@@ -231,7 +231,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         (
             (
                 rf"(?:^|[\s;|&(/])(?:(?:ba|da|a|z|k)?sh|{_INTERPRETER}|source|\.|ld-(?:linux|musl)[\w.-]{{0,24}})"
-                rf"(?: -[\w-]{{1,24}}){{0,3}} {_TEMPORARY}[^\s;|&]|\bjava\b[^;|&]{{0,96}} -(?:jar|cp|classpath) {_FOLDER}\b|"
+                rf"(?: -(?-i:(?!o ))[\w-]{{1,24}}){{0,3}} {_TEMPORARY}[^\s;|&]|"
+                rf"\bjava\b[^;|&]{{0,96}} -(?:jar|cp|classpath) {_FOLDER}\b|"
                 rf"(?<![\w?&-])(?-i:LD_LIBRARY_PATH|PYTHONPATH|NODE_PATH|PERL5LIB|RUBYLIB|BASH_ENV|ENV|PATH)=['\"]?{_FOLDER}(?![\w.-])|"
                 rf"--(?:require|import|preload)[ =]{_FOLDER}/"
             ),

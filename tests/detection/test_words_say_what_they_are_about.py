@@ -383,6 +383,7 @@ def test_what_a_service_starts_by_itself_is_judged_by_what_it_is_told_if_that_is
         ("osqueryd --flagfile /etc/osquery.flags", "T1518.001"),
         ("ls /srv/falconry", "T1518.001"),
         ("python3 -m json.tool", "T1048.003"),
+        ("collect2 -m elf_x86_64 -dynamic-linker /lib64/ld-linux-x86-64.so.2 -pie -o /tmp/x /tmp/cc7.o", "T1059"),
     ],
 )
 def test_words_that_look_alike_say_nothing_of_it(words: str, technique: str) -> None:
