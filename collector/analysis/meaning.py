@@ -62,9 +62,10 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
 
 
 def _calls_out(behaviour: Behaviour) -> bool:
-    """Return whether a shell itself connects to the outside: a job has tools for it."""
+    """Return whether a shell itself connects to the outside, and not to the web as recorders say it of a shell's children."""
     shell = behaviour.type is BehaviourType.CONNECT and base_name(behaviour.exe) in SHELLS
-    return shell and context.is_outside(behaviour.target)
+    port = behaviour.target.rpartition(":")[2].partition("/")[0]
+    return shell and port not in context.WEB_PORTS and context.is_outside(behaviour.target)
 
 
 def _does(behaviour: Behaviour) -> tuple[str, ...]:

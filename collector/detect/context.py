@@ -41,7 +41,7 @@ SHELL_STARTED = "a shell started by "
 _NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "10256"})
 """Docker, etcd and kubelet: a node's own services."""
 
-_WEB_PORTS = frozenset({"80", "443"})
+WEB_PORTS = frozenset({"80", "443"})
 """Where services ask for licences and updates and send reports, one replica once a day, and each workload some: that one is met
 says nothing. What is more than that stays, and is told by how often (`analysis.excess`)."""
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
@@ -231,9 +231,9 @@ def _level_outside(name: str, port: str, *, first_outside: bool, stays: bool, us
         return Level.NEUTRAL
     if known is not None and known.level >= Level.STRONG:
         return Level.STRONG
-    if known is not None or (first_outside and (stays or port not in _WEB_PORTS)) or injected:
+    if known is not None or (first_outside and (stays or port not in WEB_PORTS)) or injected:
         return Level.SUSPICIOUS
-    return Level.ROUTINE if usual or (port in _WEB_PORTS and not first_outside) else Level.NEUTRAL
+    return Level.ROUTINE if usual or (port in WEB_PORTS and not first_outside) else Level.NEUTRAL
 
 
 @lru_cache(maxsize=16_384)  # as above
