@@ -71,7 +71,7 @@ STEADY = 0.2
 """Their spread as a share of the mean; 1 is chance, beacons with a usual jitter of 20 % have 0.12."""
 SLOWEST_FOLD_S = 2.0
 """Shorter gaps may be those of an agent's flushes."""
-SETTLED = 600 * NANOSECONDS
+SETTLED = 300 * NANOSECONDS
 """Destinations that came up while the workload was younger are its own."""
 
 

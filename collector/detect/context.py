@@ -34,7 +34,7 @@ from collector.detect.tools import (
     tool,
 )
 
-__all__ = ["SHELL_STARTED", "Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
+__all__ = ["SHELL_STARTED", "WEB_PORTS", "Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
 
 SHELL_STARTED = "a shell started by "
 """How the sentence begins that is about nothing but who started a shell."""

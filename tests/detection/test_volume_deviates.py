@@ -130,6 +130,17 @@ def test_a_beacon_of_the_service_itself(cluster: Cluster) -> None:
     assert "T1071.001" in found[0].techniques
 
 
+def test_a_beacon_of_a_service_that_has_run_for_minutes_only(cluster: Cluster) -> None:
+    pods = cluster.pods(4)
+    serve(cluster, pods)
+    for number in range(9):
+        cluster.connect(400 + number * 20, pods[2], "/usr/bin/server", ("203.0.113.77", 443))
+
+    found = [each for each in alerts(analyse(cluster)) if "every 20 s like a clock" in each.reason]
+
+    assert [[replica.pod for replica in each.replicas] for each in found] == [[pods[2].name]]
+
+
 def call(cluster: Cluster, pod: Replica, begin: float, times: int, gap: float) -> None:
     """Let a replica's service contact one public address, at intervals that are chance."""
     for at in begin + np.cumsum(np.random.default_rng(5).uniform(0.2 * gap, 1.8 * gap, times)):
