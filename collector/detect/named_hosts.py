@@ -11,10 +11,11 @@ _ADDRESS = re.compile(
 )
 """An IPv4 address that is neither private nor of the machine itself, and no version in a path."""
 _INSIDE = re.compile(
-    r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*|([a-z][\w-]{0,62})-\d{1,4}\.\1[\w-]{0,63})",
+    r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*|([a-z][\w-]{0,62})-\d{1,4}\.\1-\w[\w-]{0,62})",
     re.IGNORECASE,
 )
-"""Names that only the cluster and its networks know: `db-0.db-headless` is a replica, by the set's own service."""
+"""Names that only the cluster and its networks know: `db-0.db-headless` is a replica, by the set's own service; no
+name under which a host is registered ends so (`c-2.com`, `xn-1.xn--p1ai`)."""
 _NAME = re.compile(r"(?!kubernetes|metadata|instance-data)[a-z_$]", re.IGNORECASE)
 """A name, or a variable that holds one, and no address; not the cluster's or the cloud's own."""
 _TYPED_URL = re.compile(r"<[a-z][a-z0-9+.-]*:((?:public:)?[^:>]+)")

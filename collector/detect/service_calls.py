@@ -31,8 +31,8 @@ _VERSION = re.compile(r"--?version|-[vV]|version|--client|--short")
 SHORT = 256
 """Characters of a command string at most in which versions are looked for: who asks for one says little else."""
 _MEASURE = re.compile(r"-\S+|\d+")
-_SYSTEM_NAME = re.compile(r"-[smpri]{1,2}")
-"""The kernel's, the machine's or the processor's name by itself, as for the right library; all of it is what intruders ask."""
+_SYSTEM_NAME = re.compile(r"-[smpi]{1,2}")
+"""The system's, the machine's or the processor's name, as for the right library; intruders ask for the kernel's release."""
 _HOST_NAME = re.compile(r"-[fsdiI]|--(?:fqdn|short|domain|ip-address|all-ip-addresses)")
 _DEFAULT_ROUTE = re.compile(r"(?:-[46jo] )*route (?:(?:show|list|get) )?default")
 _PROCESS = frozenset({"-p", "-q", "--pid", "--ppid"})
@@ -81,10 +81,10 @@ def _looks_for_helper(call: Sequence[str]) -> bool:
     return bool(asked) and not any(tool(each) is not None or is_interpreter(each) for each in asked)
 
 
-def _filters(call: Sequence[str]) -> bool:
+def _filters(most: int, call: Sequence[str]) -> bool:
     words = [word for word in call[1:] if not _FILTER_OPTION.fullmatch(word)]
     words = [word for word in words if not _STATE.fullmatch(word)]
-    return len(words) <= _FILTERS[base_name(call[0])] and not any(word.startswith(("-", ">")) for word in words)
+    return len(words) <= most and not any(word.startswith(("-", ">")) for word in words)
 
 
 def _about_one_process(call: Sequence[str]) -> bool:
@@ -150,7 +150,7 @@ _ORDINARY_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "ip": lambda call: _DEFAULT_ROUTE.fullmatch(" ".join(call[1:])) is not None,
     "journalctl": lambda call: not {"-f", "--follow"}.isdisjoint(call),
     "cat": lambda call: len(call) > 1 and all(map(_STATE.fullmatch, call[1:])),
-    **dict.fromkeys(_FILTERS, _filters),
+    **{name: partial(_filters, most) for name, most in _FILTERS.items()},
     "which": _looks_for_helper,
     # its own processes, sockets and files
     "ps": _about_one_process,
@@ -193,4 +193,6 @@ def is_ordinary(name: str, arguments: tuple[str, ...], script: str | None = None
     if person or (ordinary is None and not (weak and len(script or "") <= SHORT)):
         return False
     told = (arguments,) if script is None else calls(script, name)
-    return bool(told) and all((weak and _asks_version(call)) or (ordinary is not None and ordinary(call)) for call in told)
+    if not told or not all(told):  # nor when it was executed without any words, not even its name
+        return False
+    return all((weak and _asks_version(call)) or (ordinary is not None and ordinary(call)) for call in told)

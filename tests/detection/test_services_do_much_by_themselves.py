@@ -27,7 +27,7 @@ def told(words: str, parent: str = "/usr/bin/bash") -> Level:
         "nproc --all",
         "lscpu -J",
         "uname -p 2> /dev/null",
-        "uname -rs",
+        "uname -sm",
         "hostname -f",
         "free -m",
         "cat /proc/meminfo",
@@ -203,10 +203,35 @@ def test_a_person_who_asks_what_services_ask_looks_around(words: str) -> None:
     assert traits("/usr/bin/dash", ("sh", "-c", "hostname -f; nproc"), person=True)
 
 
-@pytest.mark.parametrize(("url", "is_outside"), [("mongodb://db-0.db-headless:27017", False), ("http://web-1.com/", True)])
+@pytest.mark.parametrize(
+    ("url", "is_outside"),
+    [
+        ("mongodb://db-0.db-headless:27017", False),
+        ("http://web-1.com/", True),
+        ("http://c-2.com/", True),
+        ("http://xn-1.xn--p1ai/", True),
+    ],
+)
 def test_the_replica_of_a_set_is_inside_by_its_own_services_name(url: str, *, is_outside: bool) -> None:
     assert outside(url) is is_outside
 
 
 def test_a_shell_that_reads_commands_from_its_input_runs_no_script() -> None:
     assert exec_of("/usr/bin/bash", "bash", "-s", "/opt/app/x.sh", parent=SERVER).level >= Level.SUSPICIOUS
+
+
+PROGRAMS = (
+    "nproc lscpu free uname hostname id ip journalctl cat grep head which ps pidof pgrep lsof ss cp du chown chmod find curl "
+    "wget dig openssl socat nc ssh sshd dpkg apk pip iptables iptables-save crontab gcc ld su sudo getent usermod ssh-keygen "
+    "sysctl kill tar mount xargs timeout awk git env nohup sh bash python3 perl php busybox nobody"
+)
+WORDS = ["", "''", "'' ''", "-", "x ''", "x -", "x -p", "x '>'", "sh -c", "sh -c ''", "sh -c '|'"]
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_program_may_be_executed_without_words_or_under_another_name(words: str) -> None:
+    for program in PROGRAMS.split():
+        for injected in (False, True):
+            assert exec_of(f"/usr/bin/{program}", *shlex.split(words), injected=injected).level < Level.KNOWN_BAD
+        command = f"{program} {words}"
+        assert said(f"{command}; {command} | {command}") < Level.KNOWN_BAD
