@@ -123,15 +123,17 @@ class Counts:
         group, kind, _ = name
         where = behaviour.target.rpartition(":")[0]
         # Outside of the cluster is a public prefix or a DNS name; else a slash stands in workloads, services and prefixes.
-        outside = where.startswith("public ") or ("." in where and "/" not in where)
+        connects = kind > 0 and bool(behaviour.target)
+        outside = connects and (where.startswith("public ") or ("." in where and "/" not in where))
+        loopback, dns = connects and where == "loopback", connects and where == "dns"
         number = self._item_of[name] = self.items.add(
             group=group,
             born=time,
-            connects=kind > 0 and bool(behaviour.target),
-            outside=outside and kind > 0,
-            inside=not outside and kind > 0 and bool(behaviour.target) and where not in {"loopback", "dns"},
-            loopback=kind > 0 and where == "loopback",
-            dns=kind > 0 and where == "dns",
+            connects=connects,
+            outside=outside,
+            inside=connects and not (outside or loopback or dns),
+            loopback=loopback,
+            dns=dns,
             before=self.groups.exposure[group],
         )
         self.groups.items[group] += 1

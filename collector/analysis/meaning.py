@@ -48,31 +48,29 @@ def meaning(question: Question, table: SightingTable) -> context.Context:
     if not _is_brought(behaviour.exe):
         if behaviour.type is BehaviourType.CONNECT and _is_expected(question):
             return context.Context(context.Level.ROUTINE)
-        does = set(_does(behaviour) or about.techniques)
-        if about.level < context.Level.STRONG:
-            does = does - {_SHELL} or does  # that is told what services tell theirs: what it runs is what counts
-        elif _SHELL in does:
-            only_shell = about.why.startswith(context.SHELL_STARTED) and _CARRIES.isdisjoint(does)
-            does = does - {_SHELL} if only_shell else set()
+        does = _does(behaviour, about)
         if does and _business(question) >= does:
             return context.Context(context.Level.ROUTINE)
     odd = about.level >= context.Level.SUSPICIOUS and not behaviour.injected
-    no_job = _calls_out(behaviour) or any(each.startswith(NO_JOB) for each in about.techniques)
+    calls_out = behaviour.type is BehaviourType.CONNECT and context.calls_out(behaviour.exe, behaviour.target)
+    no_job = calls_out or any(each.startswith(NO_JOB) for each in about.techniques)
     return context.Context() if odd and not no_job and _runs_anything(question, table) else about
 
 
-def _calls_out(behaviour: Behaviour) -> bool:
-    """Return whether a shell itself connects to the outside, and not to the web as recorders say it of a shell's children."""
-    shell = behaviour.type is BehaviourType.CONNECT and base_name(behaviour.exe) in SHELLS
-    port = behaviour.target.rpartition(":")[2].partition("/")[0]
-    return shell and port not in context.WEB_PORTS and context.is_outside(behaviour.target)
+def _does(behaviour: Behaviour, about: context.Context) -> set[str]:
+    """Return the techniques that have to be the workload's business for this to be it, none if it is nobody's.
 
-
-def _does(behaviour: Behaviour) -> tuple[str, ...]:
-    """Return what a tool is for that leaves the cluster: where that is the workload's business, so is where it leads."""
-    outside = behaviour.type is BehaviourType.CONNECT and context.is_outside(behaviour.target)
-    known = tool(base_name(behaviour.exe)) if outside else None
-    return () if known is None else known.techniques
+    Where it is a tool's business to leave the cluster, so is where it leads.
+    """
+    leaves = behaviour.type is BehaviourType.CONNECT and context.is_outside(behaviour.target)
+    known = tool(base_name(behaviour.exe)) if leaves else None
+    does = set(about.techniques if known is None else known.techniques)
+    if about.level < context.Level.STRONG:
+        return does - {_SHELL} or does  # that is told what services tell theirs: what it runs is what counts
+    if _SHELL not in does:
+        return does
+    only_shell = about.why.startswith(context.SHELL_STARTED) and _CARRIES.isdisjoint(does)
+    return does - {_SHELL} if only_shell else set()
 
 
 def _is_expected(question: Question) -> bool:

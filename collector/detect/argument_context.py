@@ -35,6 +35,7 @@ from collector.detect.tools import (
     is_interpreter,
     places,
     tool,
+    without_version,
 )
 
 __all__ = [
@@ -111,7 +112,6 @@ _SAYS_NOTHING = frozenset({":", "true", "false", "exit", "echo", "printf", "test
 _READS = frozenset({"cat", "grep", "egrep", "fgrep", "head"})
 _OF_SYSTEM = frozenset({"T1082", "T1497.001"})
 """What system this is, and where it runs: nothing odd where all that is asked is what services ask."""
-_VERSION = "0123456789."
 _SET_UID = re.compile(r"(?:^|\s)0?[2-7][0-7]{3}(?:\s|$)|[ugo]*\+[rwx]*s")
 
 
@@ -224,13 +224,13 @@ def is_everyday(program: str, arguments: tuple[str, ...]) -> bool:
     )
 
 
-def only_wraps(program: str, arguments: tuple[str, ...], parent: str = "") -> bool:
+def only_wraps(program: str, arguments: tuple[str, ...], by: str) -> bool:
     """Return whether a shell is told to run programs that are no tools, and nothing else: as services call their helpers.
 
     Args:
         program: the shell.
         arguments: its own.
-        parent: what started it: a language's interpreter that runs another script of its own could do so without a shell.
+        by: base name of what started it: a language's interpreter that runs another script could do so without a shell.
     """
     name, rest = base_name(program), arguments[1:65]
     script = command_string(name, rest)
@@ -239,30 +239,28 @@ def only_wraps(program: str, arguments: tuple[str, ...], parent: str = "") -> bo
     if traits(program, arguments):
         return False
     if script is None:
-        from_image = runs_script(rest) and _runs_script_of_image(rest)
-        return from_image or (parent == "git" and any(map(_HOOK.fullmatch, rest[:1])))
+        from_image = runs_script(rest) and of_image(_script_file(rest))
+        return from_image or (by == "git" and any(map(_HOOK.fullmatch, rest[:1])))
     names = command_words(script)
     return all(
-        is_ordinary(each, arguments, script) or _is_helper(each) or _runs_own_script(each, script, base_name(parent))
-        for each in names
+        is_ordinary(each, arguments, script) or _is_helper(each) or _runs_own_script(each, script, by) for each in names
     ) and (bool(names) or _says_nothing(script))
 
 
-def _runs_script_of_image(arguments: Sequence[str]) -> bool:
-    """Return whether a shell or an interpreter is given a script that came with the image: what it does is told of it."""
-    file = next((word for word in arguments if not word.startswith(("-", "+"))), "")
-    return of_image(file)
+def _script_file(words: Sequence[str]) -> str:
+    """Return the file that a shell or an interpreter is given, which comes after its options."""
+    return next((word for word in words if not word.startswith(("-", "+"))), "")
 
 
 def runs_script_of_image(program: str, arguments: tuple[str, ...]) -> bool:
     """Return whether an interpreter is told to run a script that came with the image, and nothing else is odd about it."""
     told = arguments[1:65]
-    return _runs_script_of_image(told) and not any(map(_CODE.fullmatch, told[:3])) and not traits(program, arguments)
+    return of_image(_script_file(told)) and not any(map(_CODE.fullmatch, told[:3])) and not traits(program, arguments)
 
 
-def _runs_own_script(name: str, script: str, parent: str) -> bool:
+def _runs_own_script(name: str, script: str, by: str) -> bool:
     """Return whether an interpreter has a shell run itself with another script."""
-    if not is_interpreter(name) or name.rstrip(_VERSION) != parent.partition("-")[0].rstrip(_VERSION):
+    if not is_interpreter(name) or without_version(name) != without_version(by.partition("-")[0]):
         return False
     return all(len(call) > 1 and not any(map(_CODE.fullmatch, call[1:3])) for call in calls(script, name))
 

@@ -32,16 +32,17 @@ from collector.detect.tools import (
     base_name,
     is_interpreter,
     tool,
+    without_version,
 )
 
-__all__ = ["SHELL_STARTED", "WEB_PORTS", "Context", "Level", "is_outside", "kind_of_place", "of_connect", "of_exec"]
+__all__ = ["SHELL_STARTED", "Context", "Level", "calls_out", "is_outside", "kind_of_place", "of_connect", "of_exec"]
 
 SHELL_STARTED = "a shell started by "
 """How the sentence begins that is about nothing but who started a shell."""
 _NODE_PORTS = frozenset({"2375", "2376", "2379", "2380", "10250", "10255", "10256"})
 """Docker, etcd and kubelet: a node's own services."""
 
-WEB_PORTS = frozenset({"80", "443"})
+_WEB_PORTS = frozenset({"80", "443"})
 """Where services ask for licences and updates and send reports, one replica once a day, and each workload some: that one is met
 says nothing. What is more than that stays, and is told by how often (`analysis.excess`)."""
 _POOL_PORTS = frozenset({"3333", "4444", "5555", "7777", "14433", "14444", "45560", "45700", "1337", "31337"})
@@ -52,9 +53,6 @@ _SOCKETS_FOR_PIPES = frozenset(
 )
 """Give what they start pairs of local sockets where others give pipes (libuv's `uv_spawn`, OpenSSH without a terminal), each
 client's connection, as they are told, or the socket on which they wait for the web server (FastCGI's is descriptor 0)."""
-
-_VERSION = "0123456789."
-"""What the name of a program ends in that is installed beside its other versions."""
 
 _POOLS = re.compile(
     r"(?:^|[.-])(?:xmr\w*|monero\w*|minexmr|nanopool|supportxmr|hashvault|nicehash|2miners|f2pool|ethermine|unmineable|minergate|c3pool|"
@@ -99,7 +97,7 @@ def of_exec(
     shell = name in SHELLS
     if memory_file:
         return Context(Level.KNOWN_BAD, ("T1620",), "a program without a file")
-    if shell and stdio_socket and not (runs_script(arguments[1:]) or by.rstrip(_VERSION) in _SOCKETS_FOR_PIPES):
+    if shell and stdio_socket and not (runs_script(arguments[1:]) or without_version(by) in _SOCKETS_FOR_PIPES):
         return Context(Level.KNOWN_BAD, ("T1059.004",), "a shell whose input is a socket")
     if not upper_layer and (by in JOBS or (not injected and _is_expected(program, parent, arguments))):
         return Context(Level.ROUTINE)
@@ -110,9 +108,8 @@ def of_exec(
     known = _tool(name, by, arguments, injected=injected)
     if known is not None:
         found.append(known)
-    if (
-        by in SHELLS and is_interpreter(name) and not injected and not runs_script_of_image(program, arguments)
-    ):  # what a person tells it to do is told by its arguments
+    # What a person tells it to do is told by its arguments.
+    if by in SHELLS and is_interpreter(name) and not injected and not runs_script_of_image(program, arguments):
         found.append(Context(Level.SUSPICIOUS, ("T1059",), "an interpreter started by a shell"))
     if not found:
         return Context()
@@ -135,11 +132,10 @@ def _file(program: str, *, upper_layer: bool, injected: bool) -> list[Context]:
 def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> Context | None:
     """Return what a tool is for, None if it is none or is used as services use it."""
     known = tool(name)
-    if known is None or (_is_ordinary(name, arguments) if not injected else not known.inspection and is_plain(name, arguments)):
-        return None  # what services look at every day, persons do look at
-    if injected:
-        looks = (known.inspection and not acts(arguments)) or manages(name, arguments)
-        return dataclasses.replace(known, inspection=looks)
+    if known is not None and injected:
+        return _tool_of_person(known, name, arguments)
+    if known is None or _is_ordinary(name, arguments):
+        return None
     if by in HELPERS and (known.inspection or name in COMMON):
         return None  # programs for documents are started by scripts that ask what system it is
     if known.level < Level.STRONG and (doer := tool(by)) is not None and doer.techniques == known.techniques:
@@ -147,6 +143,14 @@ def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> 
     if name in _FILES and by and by not in SHELLS:
         return None  # a service's own program packs, signs or unpacks without a shell
     return known
+
+
+def _tool_of_person(known: Context, name: str, arguments: tuple[str, ...]) -> Context | None:
+    """Return what a tool is for that somebody uses from outside of the container, None if all services use it so."""
+    if is_plain(name, arguments) and not known.inspection:  # what services look at every day, persons do look at
+        return None
+    looks = (known.inspection and not acts(arguments)) or manages(name, arguments)
+    return dataclasses.replace(known, inspection=looks)
 
 
 def _is_ordinary(name: str, arguments: tuple[str, ...]) -> bool:
@@ -193,6 +197,12 @@ def is_outside(target: str) -> bool:
     return where.startswith("public ") or ("." in where and "/" not in where and " " not in where and not inside)
 
 
+def calls_out(program: str, target: str) -> bool:
+    """Return whether a shell itself connects to the outside, and not to the web as recorders say it of a shell's children."""
+    port = target.rpartition(":")[2].partition("/")[0]
+    return base_name(program) in SHELLS and port not in _WEB_PORTS and is_outside(target)
+
+
 def kind_of_place(target: str) -> str:
     """Return a destination without saying which of its kind: `private *:5432/tcp`.
 
@@ -231,9 +241,9 @@ def _level_outside(name: str, port: str, *, first_outside: bool, stays: bool, us
         return Level.NEUTRAL
     if known is not None and known.level >= Level.STRONG:
         return Level.STRONG
-    if known is not None or (first_outside and (stays or port not in WEB_PORTS)) or injected:
+    if known is not None or (first_outside and (stays or port not in _WEB_PORTS)) or injected:
         return Level.SUSPICIOUS
-    return Level.ROUTINE if usual or (port in WEB_PORTS and not first_outside) else Level.NEUTRAL
+    return Level.ROUTINE if usual or (port in _WEB_PORTS and not first_outside) else Level.NEUTRAL
 
 
 @lru_cache(maxsize=16_384)  # as above

@@ -28,7 +28,7 @@ _IMAGE = re.compile(r"/(?:usr|opt|etc|s?bin|lib(?:32|64|exec)?|scripts?)/[^\s.](
 _PAGE = re.compile(r"/(?:cgi-bin|www|html|htdocs|webapps)/|\.(?:php\d?|phtml|jspx?|aspx?|cgi)$")
 """… and no page: intruders put these where a web server runs them."""
 _VERSION = re.compile(r"--?version|-[vV]|version|--client|--short")
-SHORT = 256
+_SHORT = 256
 """Characters of a command string at most in which versions are looked for: who asks for one says little else."""
 _MEASURE = re.compile(r"-\S+|\d+")
 _SYSTEM_NAME = re.compile(r"-[smpi]{1,2}")
@@ -136,10 +136,6 @@ def _finds_library(call: Sequence[str]) -> bool:
     return not {"-Wl,-t", "-t"}.isdisjoint(call) and not any(map(_SOURCE.fullmatch, call[1:])) and "-shared" not in call
 
 
-def _keeps_own_data(call: Sequence[str]) -> bool:
-    return is_own_data(call[1:])
-
-
 _ORDINARY_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     # how large and how busy the machine is, and what it is called
     **dict.fromkeys(("nproc", "lscpu", "free", "uptime", "locale", "vmstat", "iostat"), _all(_MEASURE)),
@@ -157,12 +153,12 @@ _ORDINARY_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     "pidof": lambda call: len(call) > 1,
     "pgrep": lambda call: len(call) > 1 and _all(_NAMED_PROCESS)(call),
     **dict.fromkeys(("lsof", "ss", "netstat"), _about_one_socket),
-    **dict.fromkeys(("cp", "ln", "du"), _keeps_own_data),
+    **dict.fromkeys(("cp", "ln", "du"), lambda call: is_own_data(call[1:])),
     **{name: partial(sets_right, name) for name in ("chown", "chmod", "find")},
     # others, by their names
     **{name: partial(asks_where, name) for name in ("curl", "wget")},
     **dict.fromkeys(("dig", "nslookup", "host"), _asks_names),
-    "openssl": lambda call: asks_certificate(tuple(call)),
+    "openssl": asks_certificate,
     "socat": _hands_on,
     **dict.fromkeys(("nc", "ncat", "netcat"), _asks_itself),
     "ssh": _speaks_git,
@@ -190,7 +186,7 @@ def is_ordinary(name: str, arguments: tuple[str, ...], script: str | None = None
         return True
     ordinary, known = _ORDINARY_IF.get(name), tool(name)
     weak = known is None or known.level < Level.STRONG  # the version of what changes the user is asked for its flaws
-    if person or (ordinary is None and not (weak and len(script or "") <= SHORT)):
+    if person or (ordinary is None and not (weak and len(script or "") <= _SHORT)):
         return False
     told = (arguments,) if script is None else calls(script, name)
     if not told or not all(told):  # nor when it was executed without any words, not even its name

@@ -286,6 +286,11 @@ def tool(name: str) -> Context | None:
     return None if known is None else Context(known[0], (known[1],), f"a tool that {known[2]}", name in _LOOKS)
 
 
+def without_version(name: str) -> str:
+    """Return a program's base name without what it ends in where it is installed beside its other versions."""
+    return name.rstrip("0123456789.")
+
+
 @lru_cache(maxsize=16_384)  # of a few thousand programs, asked seven times of each sighting
 def base_name(program: str) -> str:
     """Return the base name of a program in its key form: `/bin/busybox[wget] (upper layer)` → `wget`."""

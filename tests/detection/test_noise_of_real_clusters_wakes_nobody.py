@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from detection.cluster import Cluster, Replica, alerts, analyse
+from detection.execs import INJECTED
 from peerwatch.columns import Peer, ProcessFlag
 from peerwatch.subjects import ContainerKind, Workload
 
-INJECTED = (ProcessFlag.INJECTED,)
 SH = "/usr/bin/dash"
 Noise = Callable[[Cluster, Sequence[Replica]], None]
 NOISE: list[Noise] = []

@@ -2,6 +2,7 @@
 
 import pytest
 from detection.cluster import BEGIN, SECOND, Cluster, Replica, alerts, analyse, latest
+from detection.execs import INJECTED
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis import Analysis, chains, judging
@@ -12,8 +13,6 @@ from collector.analysis.settings import Settings
 from collector.detect.decision import Sign
 from collector.detect.tools import Level
 from collector.records import BehaviourType, Severity
-
-INJECTED = (ProcessFlag.INJECTED,)
 
 
 def varied(cluster: Cluster) -> list[Replica]:
