@@ -14,7 +14,7 @@ from itertools import islice
 from peerwatch.columns import NANOSECONDS
 
 from collector.analysis.behaviours import Behaviour
-from collector.analysis.deeds import Deed, deed
+from collector.analysis.deeds import Deed, deeds
 from collector.analysis.errands import errand, only_looks
 from collector.analysis.findings import Finding
 from collector.analysis.novelty import MOMENT
@@ -44,20 +44,21 @@ strikes everywhere. Later it is told anew: somebody goes from replica to replica
 
 CAMPAIGN = 60 * NANOSECONDS
 """The same deed, odd anywhere, on several replicas within this time has one cause: somebody goes from replica to replica, or
-the requests that carry it are spread over all. Longer, and two intruders are taken for one."""
+the requests that carry it are spread over all. Longer, and two intruders are taken for one, unless they say the same."""
 
 ERRAND = 900 * NANOSECONDS
 """What comes from outside in the same words is one errand through all replicas, and what one process starts one tree, with
 pauses of up to a cool-down."""
 
 LONGEST = 300 * NANOSECONDS
-"""What is near in time only, and not in one process tree, is one cause for at most this long: else a busy workload's odd
-things would chain into one incident that never ends."""
+"""What is near in time only, or said in the same words, and not in one process tree, is one cause for at most this long: else a
+busy workload's odd things would chain into one incident that never ends."""
 
 MOST_OPEN_PER_WORKLOAD = 64
 """Open incidents that a finding is compared with; older ones are closed."""
 
 MOST_BEHAVIOURS = 32
+MOST_DEEDS = 2 * MOST_BEHAVIOURS
 MOST_NOTED = 8
 """Behaviours of a note that an alert takes in: who looks at much first must not fill what comes after."""
 MOST_EVIDENCE = 64
@@ -141,25 +142,28 @@ class OpenIncident:
         for evidence in note.evidence:
             self._keep(evidence)
 
-    def leave_out(self, group: Group, replica: Replica, time: int, done: Deed | None = None) -> None:
+    def leave_out(self, group: Group, replica: Replica, time: int, done: tuple[Deed, ...]) -> None:
         """Count one more behaviour of a replica for a full incident."""
         self.left_out += 1
         self._meet(group, replica, time, done)
         self.changed = True
 
-    def _meet(self, group: Group, replica: Replica, time: int, done: Deed | None) -> None:
+    def _meet(self, group: Group, replica: Replica, time: int, done: tuple[Deed, ...]) -> None:
         """Note who does something, what, and when it was begun."""
         place = (group.container, replica.uid)
         if place in self.replicas or len(self.replicas) < MOST_REPLICAS:
             self.replicas[place] = ReplicaRef(replica.pod, replica.uid, group.container)
             self.latest[place] = max(time, self.latest.get(place, 0))
-        if done is not None and ((group.container, done) in self.deeds or len(self.deeds) < MOST_BEHAVIOURS):
-            self.deeds[group.container, done] = max(time, self.deeds.get((group.container, done), 0))
+        for each in done:
+            if (group.container, each) in self.deeds or len(self.deeds) < MOST_DEEDS:
+                self.deeds[group.container, each] = max(time, self.deeds.get((group.container, each), 0))
 
-    def tells_of(self, group: Group, done: Deed | None, time: int) -> bool:
-        """Return whether it is an alert about the same deed, done on some replica shortly before."""
-        began = None if done is None or not self.alert else self.deeds.get((group.container, done))
-        return began is not None and abs(time - began) < CAMPAIGN
+    def tells_of(self, group: Group, done: tuple[Deed, ...], time: int) -> bool:
+        """Return whether it is an alert about one of these deeds, done on some replica shortly before."""
+        return self.alert and any(
+            abs(time - self.deeds.get((group.container, each), -LONGEST)) < (LONGEST if each.literal else CAMPAIGN)
+            for each in done
+        )
 
     def add(self, finding: Finding) -> None:
         """Add a finding."""
@@ -169,7 +173,7 @@ class OpenIncident:
             self.left_out += 1
         elif told is None or (told.severity, bool(told.deed)) <= (finding.severity, bool(finding.deed)):
             self.findings[key] = finding  # else what was told already says more
-        self._meet(finding.group, finding.replica, finding.first_event, deed(finding.behaviour))
+        self._meet(finding.group, finding.replica, finding.first_event, deeds(finding.behaviour))
         self.first_event = min(self.first_event, finding.first_event)
         self.last = max(self.last, finding.time)
         self.changed = True
@@ -222,7 +226,7 @@ class IncidentBook:
         That is the same process tree, the same replica at the same moment, or the same deed on another replica shortly before.
         """
         place, mates = (group.container, replica.uid), self._by_workload.get(group.workload, ())
-        done = deed(behaviour) if mates and behaviour is not None else None
+        done = deeds(behaviour) if mates and behaviour is not None else ()
         for incident in mates:
             if incident.alert and incident.has_cause(place, parent_pid, first_event):
                 return incident
@@ -237,7 +241,7 @@ class IncidentBook:
         """
         if finding.context.level < Level.STRONG:
             return False
-        done, mates = deed(finding.behaviour), self._by_workload.get(finding.group.workload, ())
+        done, mates = deeds(finding.behaviour), self._by_workload.get(finding.group.workload, ())
         return any(incident.tells_of(finding.group, done, finding.first_event) for incident in mates)
 
     def find(self, finding: Finding, parent_pid: int) -> OpenIncident | None:
@@ -245,7 +249,7 @@ class IncidentBook:
         alert = finding.severity > Severity.INFO
         together = SPREAD if alert else LONGEST  # a rollout takes minutes to come to the last replica
         place = (finding.group.container, finding.replica.uid)
-        done = deed(finding.behaviour) if alert else None
+        done = deeds(finding.behaviour) if alert else ()
         for incident in reversed(self._by_workload.get(finding.group.workload, ())):
             if alert and not incident.alert:
                 continue  # an alert is told as one, not hidden in what was a note

@@ -160,7 +160,7 @@ class RuledVerdicts(Verdicts):
         if told is None or evidence.time - told.since >= self._ns(self.settings.cool_down):
             accomplice = self._book.accomplice(group, replica, evidence.time, parent_pid)
             if accomplice is not None and accomplice.full:  # what a locked workload's intruder does is not judged deed by deed
-                accomplice.leave_out(group, replica, evidence.time)
+                accomplice.leave_out(group, replica, evidence.time, ())
                 self._publish_later(accomplice)
                 self._table.hot[row] = False
                 return

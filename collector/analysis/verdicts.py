@@ -8,7 +8,7 @@ from peerwatch.columns import NANOSECONDS
 from collector.analysis import judging, learning, spending
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.chains import Chains, Step, Watched
-from collector.analysis.deeds import deed
+from collector.analysis.deeds import deeds
 from collector.analysis.errands import Errands
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups
@@ -218,7 +218,7 @@ class Verdicts:
         first = int(self._table.first[row])
         accomplice = self._book.accomplice(group, replica, first, watched.parent_pid, watched.behaviour)
         if accomplice is not None and accomplice.full:  # a scan of 65,535 ports is not judged port by port
-            accomplice.leave_out(group, replica, first, deed(watched.behaviour))
+            accomplice.leave_out(group, replica, first, deeds(watched.behaviour))
             self._publish_later(accomplice)
             self._accept(row, Standing.FLAGGED)
             return

@@ -1,4 +1,7 @@
-"""The same deed on several replicas within a minute is one incident that names them all; another deed is another incident."""
+"""The same deed on several replicas is one incident that names them all; another deed is another incident.
+
+Of one kind it is so within a minute, in the same words within five.
+"""
 
 import pytest
 from detection.cluster import Cluster, Replica, alerts, analyse
@@ -73,13 +76,25 @@ def test_different_deeds_on_two_replicas_are_two_incidents(cluster: Cluster, one
     assert named(analyse(cluster, until=500)) == [["cart-r1-1"], ["cart-r1-3"]]
 
 
-def test_the_same_deed_minutes_later_is_told_anew(cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("later", "other"), [(90, "nc -l 5555"), (310, "nc -l 4444")], ids=["in other words", "more than five minutes later"]
+)
+def test_the_same_kind_of_deed_minutes_later_is_told_anew(cluster: Cluster, later: float, other: str) -> None:
     pods = cluster.pods(5)
-    cluster.normal(pods, 0, 500)
+    cluster.normal(pods, 0, 800)
     told(cluster, 200.5, pods[1], "nc -l 4444")
-    told(cluster, 290.5, pods[3], "nc -l 4444")
+    told(cluster, 200.5 + later, pods[3], other)
 
-    assert named(analyse(cluster, until=600)) == [["cart-r1-1"], ["cart-r1-3"]]
+    assert named(analyse(cluster, until=900)) == [["cart-r1-1"], ["cart-r1-3"]]
+
+
+def test_the_very_same_words_minutes_later_are_one_incident_with_the_last_replica_too(cluster: Cluster) -> None:
+    pods = cluster.pods(3)
+    cluster.normal(pods, 0, 700)
+    for number, pod in enumerate(pods):
+        told(cluster, 200.5 + 90 * number, pod, "nc -l 4444")
+
+    assert named(analyse(cluster, until=800)) == [[pod.name for pod in pods]]
 
 
 def test_what_a_replica_does_half_a_minute_after_a_campaign_is_its_own(cluster: Cluster) -> None:
