@@ -64,6 +64,9 @@ _POOLS = re.compile(
 _ASK_STORES = CLIENTS | {"pg_dump", "pg_dumpall", "pg_restore", "mysqldump", "mariadb-dump", "mongodump"}
 """Are there to connect to a store, and told which."""
 
+_FETCHES = re.compile(r"(?:/usr)?/s?bin/(?:apk|(?:micro)?dnf(?:-\d)?|yum)|/usr/lib/apt/methods/https?")
+"""What package managers fetch with, where it came with the image."""
+
 _FILES = frozenset({"tar", "gzip", "zip", "unzip", "xz", "bzip2", "zstd", "7z", "7za", "gpg", "uname", "cp", "ln"})
 """Tools that services call for files that they make or take."""
 
@@ -221,9 +224,15 @@ def kind_of_place(target: str) -> str:
     return f"{where}:{port}"
 
 
-def _is_needed(name: str, where: str, rest: str) -> bool:
-    """Return whether each service connects there: to the machine itself, for names and the time; or a store's client to one."""
+def _is_needed(program: str, where: str, rest: str) -> bool:
+    """Return whether each service connects there, or each program of its kind: what those were told is judged.
+
+    That is to the machine itself, for names and the time; a store's client to one; and a package manager to where packages are.
+    """
+    name = base_name(program)
     if where == "loopback":
+        return True
+    if _FETCHES.fullmatch(program) and rest.partition("/")[0] in _WEB_PORTS and where != "metadata-service":
         return True
     if name in _ASK_STORES and "/" in where and not where.startswith(("private ", "public ")):
         return True  # which one it was told, and that is judged
@@ -272,7 +281,7 @@ def of_connect(
     found = Context()
     if _POOLS.search(where):
         found = Context(Level.KNOWN_BAD, ("T1496.001",), "a mining pool")
-    elif _is_needed(name, where, rest):
+    elif _is_needed(program, where, rest):
         found = Context(Level.ROUTINE)
     elif where == "metadata-service":
         found = Context(Level.STRONG, ("T1552.005",), "asks for the instance's credentials")

@@ -94,17 +94,28 @@ _QUERIES = {
     for names, query in (
         ("dpkg", r"-[lsLSpW]|--(?:list|status|listfiles|get-selections|search|print-\S+|verify)"),
         ("rpm", r"-(?:q\w*|V\w*)|--(?:query|verify)"),
-        ("apk", r"info|list|version|policy|audit|stats|verify"),
-        ("apt yum dnf microdnf", r"list|show|info|policy|repolist|check-update|search|updateinfo"),
+        ("apk", r"info|list|version|policy|audit|stats|verify|update"),
+        ("apt", r"list|show|info|policy|search|update"),
+        ("apt-get", r"update|check|indextargets"),
+        ("yum dnf microdnf", r"list|show|info|repolist|check-update|search|updateinfo|makecache"),
         ("pip pip3 npm gem", r"list|ls|freeze|show|check|outdated|audit|--version|-v|-V"),
     )
     for name in names.split()
 }
-"""What package managers are asked about what there is: their first word that is no option, or an option if there is none …"""
+"""What package managers are asked about what there is, or may be had: their first word that is no option, or an option if there
+is none …"""
 _ASKED_BY_OPTION = frozenset({"dpkg", "rpm"})
 """… or their first option …"""
 _HOOKS = re.compile(r"--(?:pipe|eval|define|load|macros|rcfile|root|option|config\S*)(?:=.*)?|-[oE].*")
 """… and what makes them run others."""
+_INSTALLERS = frozenset({"apt", "apt-get", "apk", "yum", "dnf", "microdnf"})
+_GETS_NO_MORE = re.compile(r"-[yqf]+|--(?:yes|quiet|no-cache|no-install-recommends|assumeyes|allow-downgrades|update)")
+_FOR_A_LOOK = re.compile(
+    r"(?:procps(?:-ng)?|psmisc|lsof|strace|h?top|atop|iotop|sysstat|dnsutils|bind-tools|bind9-\w+|bind-utils|iputils(?:-\w+)?|"
+    r"iproute2?|net-tools|traceroute|mtr(?:-tiny)?|less|vim(?:-tiny)?|nano|jq|yq|tree|file|man-db|tzdata|ca-certificates|locales|"
+    r"postgresql\d*-client(?:-\d+)?|(?:default-|mariadb-|mysql-)\w*-?client|redis-tools)(?:=\S+)?"
+)
+"""Packages of tools that only look, or edit what is given to them: who fetches one does so to look."""
 
 
 def is_plain(name: str, arguments: tuple[str, ...], script: str | None = None) -> bool:
@@ -217,6 +228,18 @@ def asks_what_is_there(name: str, arguments: Sequence[str]) -> bool:
     return any(map(_QUERIES[name].fullmatch, first)) and not any(map(_HOOKS.fullmatch, said))
 
 
+def _fetches_to_look(arguments: Sequence[str]) -> bool:
+    """Return whether a package manager is told to fetch tools that look, and nothing else."""
+    words = [word for word in arguments[1:] if not word.startswith("-")]
+    options = [word for word in arguments[1:] if word.startswith("-")]
+    return (
+        words[:1] in (["install"], ["add"])
+        and len(words) > 1
+        and all(map(_FOR_A_LOOK.fullmatch, words[1:]))
+        and all(map(_GETS_NO_MORE.fullmatch, options))
+    )
+
+
 _ASKS_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     **{name: partial(asks_where, name) for name in _GETS},
     "openssl": asks_certificate,
@@ -232,10 +255,11 @@ _ASKS_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
 def manages(name: str, arguments: tuple[str, ...]) -> bool:
     """Return whether a tool from outside is told what administrators tell it.
 
-    That is to ask (`only_asks`), to restart the container, or to set the service's own files right: their rights, their owner,
-    a copy beside the file, or that the old ones are removed.
+    That is to ask (`only_asks`), to fetch tools for a look, to restart the container, or to set the service's own files right:
+    their rights, their owner, a copy beside the file, or that the old ones are removed.
     """
-    return only_asks(name, arguments) or _RESTARTS.fullmatch(" ".join(arguments)) is not None or sets_right(name, arguments)
+    looks = only_asks(name, arguments) or (name in _INSTALLERS and _fetches_to_look(arguments))
+    return looks or _RESTARTS.fullmatch(" ".join(arguments)) is not None or sets_right(name, arguments)
 
 
 def ends_its_own(script: str) -> bool:

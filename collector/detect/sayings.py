@@ -467,7 +467,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             ),
             False,
             Level.STRONG,
-            "T1105",
+            "T1588.002",
             "it installs what intruders bring",
         ),
         (r"--export-secret-(?:sub)?keys?\b", False, Level.STRONG, "T1552.004", "it takes out secret keys"),

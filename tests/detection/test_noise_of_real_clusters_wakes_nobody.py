@@ -120,6 +120,9 @@ def row_10_an_ephemeral_debug_container(cluster: Cluster, _: Sequence[Replica]) 
     (debug,) = cluster.pods(1, kind=ContainerKind.EPHEMERAL, container="debugger-x7k2p")
     for at, applet in ((500, "sh"), (510, "ps"), (520, "netstat"), (530, "cat")):
         cluster.exec(at, debug, "/bin/busybox", parent="/bin/busybox" if at > 500 else "", args=(applet,))
+    cluster.exec(540, debug, "/sbin/apk", parent="/bin/busybox", args=("apk", "add", "--no-cache", "bind-tools"))
+    cluster.connect(540.1, debug, "/sbin/apk", ("203.0.113.4", 443))
+    cluster.exec(545, debug, "/usr/bin/dig", parent="/bin/busybox", args=("dig", "api.shop"), flags=(ProcessFlag.UPPER_LAYER,))
 
 
 @noise

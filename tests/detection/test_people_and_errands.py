@@ -6,6 +6,7 @@ import pytest
 from detection.cluster import BEGIN, CART, SECOND, Cluster, Replica, alerts, analyse, latest
 from detection.execs import INJECTED, entered
 from peerwatch.columns import ProcessFlag
+from peerwatch.subjects import ContainerKind
 
 from collector.analysis import Analysis
 from collector.analysis.behaviours import restored
@@ -472,3 +473,16 @@ def test_who_looks_at_much_first_does_not_hide_what_comes_after(cluster: Cluster
 
     assert alert.severity is Severity.MEDIUM
     assert "/usr/bin/cat <- /usr/bin/dash" in {each.key for each in alert.behaviours}
+
+
+@pytest.mark.parametrize(("package", "told"), [("bind-tools", []), ("nmap", [Severity.MEDIUM])])
+def test_what_is_fetched_into_a_debug_container_says_whether_it_is_for_a_look(
+    cluster: Cluster, package: str, told: list[Severity]
+) -> None:
+    cluster.normal(cluster.pods(3), 0, 900)
+    (debug,) = cluster.pods(1, kind=ContainerKind.EPHEMERAL, container="debugger-x7k2p")
+    cluster.exec(500, debug, "/bin/busybox", parent="", args=("sh",))
+    cluster.exec(510, debug, "/sbin/apk", parent="/bin/busybox", args=("apk", "add", package))
+    cluster.connect(510.2, debug, "/sbin/apk", ("203.0.113.4", 443))
+
+    assert [each.severity for each in alerts(analyse(cluster, until=1000))] == told

