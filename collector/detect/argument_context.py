@@ -89,6 +89,11 @@ _EVERYWHERE = re.compile(
 )
 """A search, or a listing of a whole tree; with the root, of everything. Who asks which files are large, and what they are,
 wants to know what fills a disk."""
+_LISTS_ALL = re.compile(
+    r"\bls [^|;&]{0,48}-\w{0,8}R[^|;&]{0,16} /(?:root|home|opt|srv|app|mnt|media|etc|var|usr)/?(?!\S)|"
+    r"\bdu (?:-\w+ )*-\w*a\w* (?:-\w+ )*/(?!\S)"
+)
+"""A listing of all that lies in one of the first folders, or of how large each single file of the system is."""
 _REMOVES = re.compile(
     r"\brm (?:-\w+ )*-\w*(?:[rR]\w*f|f\w*[rR])\w* (?:[^|;&]* )?"
     r"(?:/(?!tmp|run|dev|var/tmp|var/cache)[^/\s]*(?:/[^/\s]*)?|/var/lib/(?!apt\b)[^/\s]+/?|~/?\*?)(?=\s|$)|"
@@ -164,7 +169,7 @@ def traits(program: str, arguments: tuple[str, ...], *, person: bool = False) ->
     found += sayings.known_bad(told)
     if script is None and name == "openssl" and tools:
         found.append(tools[name])
-    if _FROM_ROOT.search(told) and _EVERYWHERE.search(told):
+    if (_FROM_ROOT.search(told) and _EVERYWHERE.search(told)) or _LISTS_ALL.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1083",), "it searches the whole file system"))
     if _REMOVES.search(told):
         found.append(Context(Level.SUSPICIOUS, ("T1485",), "it removes whole folders"))

@@ -54,6 +54,16 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it names what holds credentials",
         ),
         (
+            (
+                r"\b(?:cat|head|tail|more|less|strings|xxd)\b[^;|&]{0,64} "
+                r"/proc/(?:(?:\d+|self)/)?net/(?:arp|tcp6?|udp6?|route|fib_trie|unix)\b"
+            ),
+            False,
+            Level.SUSPICIOUS,
+            "T1049",
+            "it reads the kernel's tables of connections",
+        ),
+        (
             r"\b(?:pg_shadow|pg_authid|mysql\.user|authentication_string|userPassword|system\.users)\b",
             False,
             Level.STRONG,
