@@ -142,6 +142,18 @@ class OpenIncident:
         for evidence in note.evidence:
             self._keep(evidence)
 
+    def mention(self, finding: Finding, done: tuple[Deed, ...], evidence: list[Evidence]) -> None:
+        """Name a replica that did the very same and is no deviation by itself: what else it does has another cause."""
+        place = (finding.group.container, finding.replica.uid)
+        if len(self.replicas) < MOST_REPLICAS:
+            self.replicas.setdefault(place, ReplicaRef(finding.replica.pod, finding.replica.uid, finding.group.container))
+        for each in done:
+            if each.literal:
+                self.deeds[finding.group.container, each] = finding.first_event
+        for each_event in evidence:
+            self._keep(each_event)
+        self.changed = True
+
     def leave_out(self, group: Group, replica: Replica, time: int, done: tuple[Deed, ...]) -> None:
         """Count one more behaviour of a replica for a full incident."""
         self.left_out += 1
@@ -160,9 +172,12 @@ class OpenIncident:
 
     def tells_of(self, group: Group, done: tuple[Deed, ...], time: int) -> bool:
         """Return whether it is an alert about one of these deeds, done on some replica shortly before."""
+        return self.alert and any(abs(time - self.deeds.get((group.container, each), -LONGEST)) < CAMPAIGN for each in done)
+
+    def tells_literally(self, group: Group, done: tuple[Deed, ...], time: int) -> bool:
+        """Return whether it is an alert about one of these deeds, done in the very same words some minutes before."""
         return self.alert and any(
-            abs(time - self.deeds.get((group.container, each), -LONGEST)) < (LONGEST if each.literal else CAMPAIGN)
-            for each in done
+            each.literal and abs(time - self.deeds.get((group.container, each), -LONGEST)) < LONGEST for each in done
         )
 
     def add(self, finding: Finding) -> None:
@@ -230,7 +245,7 @@ class IncidentBook:
         for incident in mates:
             if incident.alert and incident.has_cause(place, parent_pid, first_event):
                 return incident
-            if incident.tells_of(group, done, first_event):
+            if first_event - incident.first_event <= LONGEST and incident.tells_of(group, done, first_event):
                 return incident
         return None
 
@@ -243,6 +258,19 @@ class IncidentBook:
             return False
         done, mates = deeds(finding.behaviour), self._by_workload.get(finding.group.workload, ())
         return any(incident.tells_of(finding.group, done, finding.first_event) for incident in mates)
+
+    def mention(self, finding: Finding, evidence: list[Evidence]) -> OpenIncident | None:
+        """Have the open alert that tells of the very same words name one more replica, and return it, if there is one.
+
+        What is a habit by now is told of nobody; who reads of the first replicas has to know which ones it came to.
+        """
+        mates = self._by_workload.get(finding.group.workload, ())
+        done = deeds(finding.behaviour) if mates else ()
+        for incident in mates:
+            if incident.tells_literally(finding.group, done, finding.first_event):
+                incident.mention(finding, done, evidence)
+                return incident
+        return None
 
     def find(self, finding: Finding, parent_pid: int) -> OpenIncident | None:
         """Return the open incident of a finding's cause."""
@@ -259,7 +287,7 @@ class IncidentBook:
                 return incident
             if finding.first_event - incident.first_event > LONGEST:
                 continue
-            if incident.tells_of(finding.group, done, finding.first_event):
+            if any(tells(finding.group, done, finding.first_event) for tells in (incident.tells_of, incident.tells_literally)):
                 return incident
             near = QUIET if len(incident.replicas) == 1 else SPREAD  # of many, each does other things, too
             if abs(finding.first_event - incident.latest.get(place, -near)) < near:

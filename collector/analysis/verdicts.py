@@ -240,6 +240,8 @@ class Verdicts:
         if action is decision.Action.HOLD or (moving and not held) or (held and watched.holds < holds):
             self._wait(watched, self.now)
         elif action is decision.Action.ACCEPT:
+            if (told := self._book.mention(finding, watched.evidence)) is not None:
+                self._publish_later(told)
             self._accept(row, Standing.ACCEPTED)
         elif action is decision.Action.NOTE:
             group.entries[int(self._table.behaviour[row])].accepted |= finding.followed

@@ -97,6 +97,17 @@ def test_the_very_same_words_minutes_later_are_one_incident_with_the_last_replic
     assert named(analyse(cluster, until=800)) == [[pod.name for pod in pods]]
 
 
+def test_a_replica_that_comes_when_most_have_it_is_named_and_its_other_deeds_are_its_own(cluster: Cluster) -> None:
+    pods = cluster.pods(9)
+    cluster.normal(pods, 0, 900)
+    for number, pod in enumerate(pods[:8]):
+        cluster.connect(300.5 + 7 * number, pod, "/usr/bin/server", ("203.0.113.5", 3333))
+    cluster.connect(460.5, pods[8], "/usr/bin/server", ("203.0.113.5", 3333))
+    cluster.exec(600.5, pods[8], "/usr/sbin/useradd", args=("useradd", "-o", "-u", "0", "x"))
+
+    assert named(analyse(cluster, until=900)) == [[pod.name for pod in pods], [pods[8].name]]
+
+
 def test_what_a_replica_does_half_a_minute_after_a_campaign_is_its_own(cluster: Cluster) -> None:
     pods = cluster.pods(5)
     cluster.normal(pods, 0, 500)
