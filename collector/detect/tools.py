@@ -252,7 +252,7 @@ _PLACES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
             "reads credentials",
         ),
         (
-            r"https?://(?!localhost|127\.|\[::1\])[^\s/,]{1,96}:(?:10250|10255|2375|2376|2379)\b|/api/v1/(?:secrets|namespaces/[\w.-]{1,64}/secrets)\b|/apis/rbac\.",
+            r"https?://(?!localhost|127\.|\[::1\])[^\s/,]{1,96}:(?:10250|10255|2375|2376)\b|https?://(?!127\.)(?:\d{1,3}\.){3}\d{1,3}:2379\b|/api/v1/(?:secrets|namespaces/[\w.-]{1,64}/secrets)\b|/apis/rbac\.",
             "T1613",
             "asks a node or the cluster for what it holds",
         ),
