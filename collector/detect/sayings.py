@@ -470,6 +470,13 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "it has mail copied",
         ),
         (
+            r"\bdoveadm\b[^;|&]{0,128} fetch\b[^;|&]{0,64} ['\"]?(?:text|body)\b",
+            False,
+            Level.SUSPICIOUS,
+            "T1114.001",
+            "it reads people's mail",
+        ),
+        (
             (
                 r"\b(?:apt(?:-get)?|apk|(?:micro)?dnf|yum|zypper)\b[^;|&]{0,64} (?:install|add)\b[^;|&]{0,160} "
                 r"(?:netcat\S{0,16}|n(?:map-)?cat|nc|nmap|masscan|socat|tcpdump|hydra|john|sshpass|proxychains\S{0,4}|tor|telnetd|"
