@@ -13,6 +13,7 @@ from collector.analysis.behaviours import Behaviour
 from collector.analysis.groups import Place
 from collector.analysis.growing import Columns
 from collector.analysis.index import Index
+from collector.detect.context import is_outside
 from collector.detect.volume import Habit
 
 __all__ = ["AGAIN", "WINDOW", "Counts"]
@@ -122,9 +123,8 @@ class Counts:
     def _add_item(self, name: tuple[int, int, str], behaviour: Behaviour, time: int) -> int:
         group, kind, _ = name
         where = behaviour.target.rpartition(":")[0]
-        # Outside of the cluster is a public prefix or a DNS name; else a slash stands in workloads, services and prefixes.
         connects = kind > 0 and bool(behaviour.target)
-        outside = connects and (where.startswith("public ") or ("." in where and "/" not in where))
+        outside = connects and is_outside(behaviour.target)
         loopback, dns = connects and where == "loopback", connects and where == "dns"
         number = self._item_of[name] = self.items.add(
             group=group,

@@ -18,6 +18,7 @@ from collector.detect.argument_context import (
     traits,
 )
 from collector.detect.everyday_calls import is_plain, manages
+from collector.detect.named_hosts import is_inside
 from collector.detect.service_calls import is_ordinary
 from collector.detect.shell_commands import runs_script
 from collector.detect.tools import (
@@ -196,8 +197,7 @@ def _shell_of(program: str, by: str, arguments: tuple[str, ...], *, injected: bo
 def is_outside(target: str) -> bool:
     """Return whether a destination in its key form lies outside of the cluster, as far as its name or address tells."""
     where = target.rpartition(":")[0]
-    inside = where.endswith((".svc", ".local", ".internal", ".cluster"))
-    return where.startswith("public ") or ("." in where and "/" not in where and " " not in where and not inside)
+    return where.startswith("public ") or not ("/" in where or is_inside(where))
 
 
 def calls_out(program: str, target: str) -> bool:

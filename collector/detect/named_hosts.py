@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["LOCAL", "is_service", "outside", "outside_type", "urls"]
+__all__ = ["LOCAL", "is_inside", "is_service", "outside", "outside_type", "urls"]
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?([^\s/:?#'\"]+)", re.IGNORECASE)
 _ADDRESS = re.compile(
@@ -11,7 +11,7 @@ _ADDRESS = re.compile(
 )
 """An IPv4 address that is neither private nor of the machine itself, and no version in a path."""
 _INSIDE = re.compile(
-    r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]+|[^.]+\.[^.]+\.svc\..*|([a-z][\w-]{0,62})-\d{1,4}\.\1-\w[\w-]{0,62})",
+    r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]*|[^.]+\.[^.]+\.svc\..*|([a-z][\w-]{0,62})-\d{1,4}\.\1-\w[\w-]{0,62})",
     re.IGNORECASE,
 )
 """Names that only the cluster and its networks know: `db-0.db-headless` is a replica, by the set's own service; no
@@ -23,6 +23,11 @@ LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?
 """The container itself."""
 
 
+def is_inside(host: str) -> bool:
+    """Return whether only the cluster and its networks know a name."""
+    return _INSIDE.fullmatch(host) is not None
+
+
 def urls(text: str) -> list[str]:
     """Return the hosts of all URLs in a text."""
     return [match[1] for match in _URL.finditer(text)]
@@ -31,16 +36,16 @@ def urls(text: str) -> list[str]:
 def outside(text: str) -> bool:
     """Return whether a text names an address outside of the cluster."""
     return _ADDRESS.search(text) is not None or any(
-        not _INSIDE.fullmatch(host) and not re.fullmatch(r"[\d.]+|\[.*", host) for host in urls(text)
+        not is_inside(host) and not re.fullmatch(r"[\d.]+|\[.*", host) for host in urls(text)
     )
 
 
 def outside_type(word: str) -> bool:
     """Return whether a word of a template stands for a URL outside of the cluster."""
     host = _TYPED_URL.search(word)
-    return host is not None and (host[1].startswith("public") or not (_INSIDE.fullmatch(host[1]) or ":" in host[1]))
+    return host is not None and (host[1].startswith("public") or not (is_inside(host[1]) or ":" in host[1]))
 
 
 def is_service(host: str) -> bool:
     """Return whether a name is that of one of the cluster's services, and not the cluster's or the cloud's own."""
-    return _INSIDE.fullmatch(host) is not None and _NAME.match(host) is not None
+    return is_inside(host) and _NAME.match(host) is not None
