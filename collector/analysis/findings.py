@@ -30,7 +30,6 @@ class Finding:
     """Replicas of the past that are known besides the compared ones."""
     earlier_sharing: int
     """Those of them that did it, too, suspected or not."""
-    supporters: int
     context: Context
     followed: bool
     deed: str = ""

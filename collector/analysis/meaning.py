@@ -25,7 +25,7 @@ VARIETY = 32
 services have up to 19 within an hour, and more in a month; build runners, most of which are known by name, 18 to 25."""
 
 NO_JOB = (
-    *("T1003", "T1014", "T1046", "T1053", "T1055", "T1136", "T1496", "T1547", "T1552", "T1562", "T1570", "T1571", "T1574"),
+    *("T1003", "T1014", "T1046", "T1053", "T1136", "T1496", "T1547", "T1552", "T1562", "T1571", "T1574"),
     *("T1110", "T1556", "T1611", "T1613"),
 )
 """Techniques that no build needs, no probe and no hook: credentials, other hosts, accounts, kernels, miners, the way out."""

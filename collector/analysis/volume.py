@@ -223,7 +223,6 @@ class VolumeWatch:
             sharing=0,
             earlier=max(len(group.replicas) + group.past_replicas - 1 - peers, 0),
             earlier_sharing=0,
-            supporters=0,
             context=Context(techniques=found.techniques),
             followed=False,
             deed=found.deed,

@@ -68,7 +68,7 @@ _ASK_STORES = CLIENTS | {"pg_dump", "pg_dumpall", "pg_restore", "mysqldump", "ma
 _FETCHES = re.compile(r"(?:/usr)?/s?bin/(?:apk|(?:micro)?dnf(?:-\d)?|yum)|/usr/lib/apt/methods/https?")
 """What package managers fetch with, where it came with the image."""
 
-_FILES = frozenset({"tar", "gzip", "zip", "unzip", "xz", "bzip2", "zstd", "7z", "7za", "gpg", "uname", "cp", "ln"})
+_FILES = frozenset({"tar", "zip", "xz", "bzip2", "zstd", "7z", "7za", "gpg", "uname", "cp", "ln"})
 """Tools that services call for files that they make or take."""
 
 WELL_KNOWN = 1024

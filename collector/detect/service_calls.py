@@ -138,7 +138,7 @@ def _finds_library(call: Sequence[str]) -> bool:
 
 _ORDINARY_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     # how large and how busy the machine is, and what it is called
-    **dict.fromkeys(("nproc", "lscpu", "free", "uptime", "locale", "vmstat", "iostat"), _all(_MEASURE)),
+    **dict.fromkeys(("nproc", "lscpu", "free", "uptime", "locale"), _all(_MEASURE)),
     "uname": _all(_SYSTEM_NAME),
     "hostname": _all(_HOST_NAME),
     "lsb_release": _all(_MEASURE),
@@ -166,7 +166,7 @@ _ORDINARY_IF: Mapping[str, Callable[[Sequence[str]], bool]] = {
     # what there is
     **{name: partial(asks_what_is_there, name) for name in ("dpkg", "rpm", "apk", "pip", "pip3", "npm", "gem")},
     **dict.fromkeys(("iptables", "ip6tables"), _only_lists_rules),
-    **dict.fromkeys(("iptables-save", "ip6tables-save"), lambda call: not any(word.startswith("-f") for word in call)),
+    "iptables-save": lambda call: not any(word.startswith("-f") for word in call),
     "crontab": lambda call: list(call[1:]) == ["-l"],
     **dict.fromkeys(("gcc", "cc", "ld"), _finds_library),
 }

@@ -27,7 +27,6 @@ class Novelty:
 
     probability: float
     observations: int
-    singletons: int
     late: int
     """Behaviours that were first seen in the later half of the time."""
 
@@ -66,7 +65,7 @@ def novelty(
     """
     total = max(int(count.sum()), exposure)
     if not len(behaviour):
-        return Novelty(unseen_mass(total, 0), total, 0, 0)
+        return Novelty(unseen_mass(total, 0), total, 0)
     index = behaviour - behaviour.min()  # what lies between two numbers was never seen and counts nowhere
     times = np.bincount(index, weights=count)
     varied = np.zeros(len(times), bool)
@@ -75,7 +74,7 @@ def novelty(
     varied[index[first < begin + (now - begin) // 2]] = False
     late = int(np.count_nonzero(varied))
     probability = max(unseen_mass(total, singletons), unseen_mass(total // 2, late))
-    return Novelty(probability, total, singletons, late)
+    return Novelty(probability, total, late)
 
 
 def shared_mass(behaviour: npt.NDArray[np.int64], replica: npt.NDArray[np.int64]) -> float:

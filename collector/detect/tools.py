@@ -167,7 +167,7 @@ COMMON = frozenset(
 """Tools of every script: in a command string they say nothing by themselves, only what they are pointed at."""
 DIAGNOSTICS = frozenset(
     (  # noqa: SIM905 — names
-        "ps top htop pstree pidof pgrep free uptime vmstat iostat lsof ss netstat nslookup dig host getent ping traceroute "
+        "ps top htop pstree pidof pgrep free uptime lsof ss netstat nslookup dig host getent ping traceroute "
         "env printenv hostname"
     ).split()
 )
@@ -190,7 +190,7 @@ HELPERS = frozenset(
 
 _INSPECTION = {
     "T1033": "id whoami groups logname",
-    "T1082": "uname hostname lscpu lsblk lsmod df free uptime dmesg hostnamectl nproc env printenv locale "
+    "T1082": "uname hostname lscpu lsblk lsmod free uptime dmesg hostnamectl nproc env printenv locale "
     "lspci lsusb dmidecode systemd-detect-virt virt-what fdisk blkid lsns timedatectl journalctl lsb_release klist "
     "capsh getcap",
     "T1057": "ps top htop pgrep pstree pidof",

@@ -332,7 +332,7 @@ def test_an_approval_is_about_how_often_as_well(story: Story, action: Action, to
     behaviour = behaviour_of(BehaviourType.EXEC, PSQL, ("psql",), "/usr/bin/server")
     finding = Finding(
         *(group, group.replicas[0], behaviour, story.analysis._verdicts.now, BEGIN),  # noqa: SLF001 — ditto
-        *(Severity.MEDIUM, 0.9, IncidentKind.VOLUME_DEVIATION, 4, 0, 0, 0, 0, context_of(behaviour), False),
+        *(Severity.MEDIUM, 0.9, IncidentKind.VOLUME_DEVIATION, 4, 0, 0, 0, context_of(behaviour), False),
     )
     story.analysis._verdicts.deviates(Deviation(finding, []))  # noqa: SLF001 — ditto
     assert len(story.until(95).told()) == told
