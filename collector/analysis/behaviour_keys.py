@@ -22,8 +22,8 @@ from collector.detect.tools import SHELLS, TEMPORARY, is_interpreter, tool
 
 __all__ = [
     "ARGUMENTS",
+    "MARKS",
     "MULTI_CALL",
-    "address_class",
     "as_called",
     "destination",
     "file_of",
@@ -56,12 +56,13 @@ ARGUMENTS = " : "
 HIGH_PORT = 32_768
 """Linux hands out ports from here (ip_local_port_range); a destination port above is usually negotiated (FTP, RTP, NFS)."""
 
-_MARKS = (
+MARKS = (
     (ProcessFlag.UPPER_LAYER, "upper layer"),
     (ProcessFlag.MEMFD, "memory file"),
     (ProcessFlag.STDIO_SOCKET, "stdio socket"),
     (ProcessFlag.HOST_NAMESPACE, "host namespace"),
 )
+"""What is odd about a process, as it is written after its program."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}(?![0-9A-Za-z])")
@@ -149,7 +150,7 @@ def program(exe: str, called: str, parent: str, flags: int) -> str:
     if exe.rpartition("/")[2] in MULTI_CALL and called:
         applet = called.rpartition("=" if called.startswith("--") else "/")[2].lstrip("-")
         text += f"[{printable(applet, 64).replace(ARGUMENTS, ' :')}]"
-    marks = [mark for flag, mark in _MARKS if flags >> flag & 1]
+    marks = [mark for flag, mark in MARKS if flags >> flag & 1]
     return f"{text} ({', '.join(marks)})" if marks else text
 
 

@@ -356,11 +356,13 @@ def context_of(behaviour: Behaviour) -> context.Context:
 
 
 def restored(kind: BehaviourType, key: str, example: tuple[str, ...], parent: str) -> Behaviour:
-    """Return a saved behaviour, as far as its key tells."""
+    """Return a behaviour as its text tells it: good for judging what it means, though no event is at hand."""
     base, separator, text = key.partition(behaviour_keys.ARGUMENTS) if kind is BehaviourType.EXEC else (key, "", "")
     program, _, target = base.partition(" -> ") if kind is BehaviourType.CONNECT else (base, "", "")
     exe = program.partition(" <- ")[0].removesuffix(" (injected)")
     flags = 1 << ProcessFlag.INJECTED if base.endswith(" (injected)") else 0
+    marks = exe.partition(" (")[2]
+    flags |= sum(1 << flag for flag, mark in behaviour_keys.MARKS if mark in marks)
     if not separator:
         return Behaviour(kind, key, exe, parent, target, flags, example)
     return Behaviour(kind, key, exe, parent, target, flags, example, base, arguments.words_of(text))

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing_extensions import override
 
 from collector.analysis.analysis import Analysis
-from collector.analysis.behaviours import context_of
+from collector.analysis.behaviours import context_of, restored
 from collector.analysis.completeness import completeness_of
-from collector.analysis.curation import Decisions, behaviour_of, ended, program_of
+from collector.analysis.curation import Decisions, ended, program_of
 from collector.analysis.groups import Place
 from collector.analysis.phases import phases_of
 from collector.analysis.questions import Replicas
@@ -129,7 +129,7 @@ class CuratedAnalysis(Analysis):
         group = self._groups.by_place.get(place)
         entry = None if group is None else group.find(kind, key)
         example, parent = ((), key.partition(" <- ")[2]) if entry is None else (entry.example, entry.parent)
-        return context_of(behaviour_of(kind, key, example, parent)).level >= context.Level.KNOWN_BAD
+        return context_of(restored(kind, key, example, parent)).level >= context.Level.KNOWN_BAD
 
     def _settle(self, workloads: set[WorkloadKey]) -> None:
         if workloads:

@@ -6,33 +6,21 @@ anywhere else). Where nobody decided, what was seen speaks for itself. What hold
 there is nothing else to save.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerwatch.columns import ProcessFlag
-
 from collector.analysis import behaviour_keys
-from collector.analysis.behaviours import Behaviour, restored
 from collector.analysis.groups import Place
 from collector.records import Action, BehaviourType, Change, Lock, Severity, WorkloadKey
 
-__all__ = ["NEVER", "SILENT", "Decisions", "Ruling", "behaviour_of", "ended", "program_of"]
+__all__ = ["NEVER", "SILENT", "Decisions", "Ruling", "ended", "program_of"]
 
 _Name = tuple[BehaviourType, str]
 """Type and merged key: what names a behaviour within a group."""
 
 NEVER = 2**63
 """Later than any time."""
-
-_MARKS = {
-    "upper layer": ProcessFlag.UPPER_LAYER,
-    "memory file": ProcessFlag.MEMFD,
-    "stdio socket": ProcessFlag.STDIO_SOCKET,
-    "host namespace": ProcessFlag.HOST_NAMESPACE,
-}
-"""As `behaviour_keys.program` writes them; a test compares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +150,3 @@ def program_of(kind: BehaviourType, key: str) -> str:
     """Return the key of the exec whose arguments a key tells, empty for what is no argument template."""
     base, separator, _ = key.partition(behaviour_keys.ARGUMENTS)
     return base if separator and kind is BehaviourType.EXEC else ""
-
-
-def behaviour_of(kind: BehaviourType, key: str, example: tuple[str, ...], parent: str) -> Behaviour:
-    """Return a behaviour as its text tells it: good for judging what it means, though no event is at hand."""
-    behaviour = restored(kind, key, example, parent)
-    marks = behaviour.exe.partition(" (")[2]
-    flags = sum(1 << flag for mark, flag in _MARKS.items() if mark in marks)
-    return dataclasses.replace(behaviour, flags=behaviour.flags | flags)

@@ -9,8 +9,8 @@ from peerwatch.subjects import Subject
 from typing_extensions import override
 
 from collector.analysis import behaviour_keys, judging
-from collector.analysis.behaviours import Behaviour
-from collector.analysis.curation import NEVER, SILENT, Decisions, Ruling, behaviour_of, ended
+from collector.analysis.behaviours import Behaviour, restored
+from collector.analysis.curation import NEVER, SILENT, Decisions, Ruling, ended
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups, Place
 from collector.analysis.incidents import OpenIncident
@@ -182,7 +182,7 @@ class RuledVerdicts(Verdicts):
 
     def _finding(self, group: Group, row: int, ruling: Ruling, evidence: Evidence, *, again: bool) -> Finding:
         entry = group.entries[int(self._table.behaviour[row])]
-        behaviour = behaviour_of(entry.type, entry.key, entry.example, entry.parent)
+        behaviour = restored(entry.type, entry.key, entry.example, entry.parent)
         question = judging.Question(group, row, behaviour, self.now, True, self._ns(self.settings.startup))
         found = judging.judge(question, self._table, self._limits).finding
         why = f"{found.context.why}; {ruling.why}" if found.context.why else ruling.why

@@ -8,9 +8,8 @@ from detection.cluster import BEGIN, CART, SECOND, Cluster, Replica, alerts, lat
 from peerwatch.columns import ProcessFlag
 
 from collector.analysis import behaviour_keys
-from collector.analysis.behaviours import context_of
+from collector.analysis.behaviours import context_of, restored
 from collector.analysis.curated import CuratedAnalysis
-from collector.analysis.curation import behaviour_of
 from collector.analysis.findings import Finding
 from collector.analysis.groups import Groups
 from collector.analysis.volume import Deviation
@@ -329,7 +328,7 @@ def test_completeness_is_singletons_per_time_that_replicas_lived(story: Story) -
 def test_an_approval_is_about_how_often_as_well(story: Story, action: Action, told: int) -> None:
     story.until(90, change(Action.LOCK), change(Action.LIST, PSQL), change(action, PSQL))
     group = next(iter(story.analysis._groups.by_place.values()))  # noqa: SLF001 — a deviation of volume takes hours to come about
-    behaviour = behaviour_of(BehaviourType.EXEC, PSQL, ("psql",), "/usr/bin/server")
+    behaviour = restored(BehaviourType.EXEC, PSQL, ("psql",), "/usr/bin/server")
     finding = Finding(
         *(group, group.replicas[0], behaviour, story.analysis._verdicts.now, BEGIN),  # noqa: SLF001 — ditto
         *(Severity.MEDIUM, 0.9, IncidentKind.VOLUME_DEVIATION, 4, 0, 0, 0, context_of(behaviour), False),
@@ -349,7 +348,7 @@ def test_what_is_known_to_be_bad_is_known_by_its_text() -> None:
 )
 def test_the_marks_of_a_key_are_read_as_they_are_written(flag: ProcessFlag) -> None:
     program = behaviour_keys.program("/bin/x", "x", "/bin/sh", 1 << flag)
-    assert behaviour_of(BehaviourType.EXEC, f"{program} <- /bin/sh", (), "/bin/sh").flags == 1 << flag
+    assert restored(BehaviourType.EXEC, f"{program} <- /bin/sh", (), "/bin/sh").flags == 1 << flag
 
 
 def test_no_part_of_the_analysis_has_groups_that_know_no_decisions() -> None:

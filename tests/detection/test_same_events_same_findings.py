@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from detection.cluster import BEGIN, SECOND, Cluster, alerts, analyse, latest
 from hypothesis import given, settings, strategies
-from peerwatch.columns import ColumnsBuilder, EventColumns
+from peerwatch.columns import ColumnsBuilder, EventColumns, ProcessFlag
 from peerwatch.subjects import NOBODY
 
 from collector.analysis import Analysis, Settings
@@ -136,6 +136,23 @@ def test_what_was_held_when_the_collector_stopped_is_still_decided() -> None:
 
     assert alert.behaviours[0].key == "/opt/odd <- /usr/bin/server"
     assert [each.time for each in latest(first.advance(END))] == [alert.time]  # as if it had never stopped
+
+
+def test_what_was_odd_about_a_program_is_odd_after_a_restart_too() -> None:
+    cluster = Cluster()
+    pods, late = cluster.pods(5), cluster.pods(6)[5:]
+    cluster.normal(pods, 0, 2500, every=4)
+    cluster.normal(late, 2490, 2500, every=4)
+    cluster.exec(2499.5, late[0], "/opt/odd", flags=[ProcessFlag.UPPER_LAYER])  # it is starting: held whatever it is
+    first, second = Analysis(), Analysis()
+    assert first.observe(cluster.table()) == []
+    changes = first.take_changes()
+    second.restore(changes.replicas, changes.sightings, [])
+
+    (alert,) = latest(second.advance(END))
+
+    assert "a file written after the container's start" in alert.reason
+    assert [each.severity for each in latest(first.advance(END))] == [alert.severity]
 
 
 def test_changes_are_taken_once_and_absolute() -> None:
