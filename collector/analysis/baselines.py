@@ -4,13 +4,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from collector.analysis.completeness import is_settled
 from collector.analysis.learning import is_learned
-from collector.analysis.sightings import Entry, Group, SightingTable, Standing
-from collector.detect import surprise
+from collector.analysis.sightings import Entry, Group, SightingTable
 from collector.records import (
     BaselineEntry,
     BehaviourState,
-    BehaviourType,
     ReplicaRecord,
     SightingRecord,
     WorkloadKey,
@@ -18,9 +17,6 @@ from collector.records import (
 )
 
 __all__ = ["baseline_of", "replica_records", "sighting_record", "summary"]
-
-SETTLED = 0.02
-"""Unseen mass below which a workload counts as settled: what is new in it is told at once. 25 executions of known helpers."""
 
 
 def baseline_of(group: Group, table: SightingTable, now: int) -> list[BaselineEntry]:
@@ -77,7 +73,6 @@ def summary(key: WorkloadKey, groups: Sequence[Group], table: SightingTable, now
     uids: dict[str, None] = {}
     revisions: dict[str, None] = {}
     learned = total = last = 0
-    settled = True
     for group in groups:
         uids |= dict.fromkeys(group.by_uid)
         revisions |= {each.revision: None for each in group.replicas.values() if each.revision}
@@ -85,18 +80,6 @@ def summary(key: WorkloadKey, groups: Sequence[Group], table: SightingTable, now
         learned += sum(is_learned(entry, group, now) for entry in group.entries.values())
         rows = group.rows()
         last = max(last, int(table.last[rows].max(initial=0)))
-        rows = rows[table.type[rows] == BehaviourType.EXEC]
-        if len(rows):
-            novelty = surprise.novelty(
-                table.behaviour[rows],
-                table.count[rows],
-                table.first[rows],
-                table.standing[rows] == Standing.ACCEPTED,
-                begin=group.first,
-                now=now,
-                exposure=int(table.count[rows].sum()) + group.past_observations[BehaviourType.EXEC],
-            )
-            settled &= novelty.probability <= SETTLED
     return WorkloadSummary(
         key=key,
         replicas=len(uids),
@@ -106,7 +89,7 @@ def summary(key: WorkloadKey, groups: Sequence[Group], table: SightingTable, now
         candidates=total - learned,
         alerts=alerts,
         last_seen=last,
-        phase="settled" if settled else "learning",
+        phase="settled" if all(is_settled(group, table, now) for group in groups) else "learning",
     )
 
 

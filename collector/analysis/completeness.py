@@ -1,40 +1,50 @@
 """How complete a baseline is, in numbers that people can plan with: when is the next new behaviour expected?
 
-The estimate is the one that detection judges by, so that what people read is what alerts follow. Arguments are left out: their
-variety need not settle.
+The estimate is detection's (`detect.surprise`) over all that a container ever did. An alert asks more closely (`novelty`): who
+does it, in which revision, and without what belongs to starts only. Arguments are left out: their variety need not settle.
 """
 
 import numpy as np
 
-from collector.analysis.baselines import SETTLED
 from collector.analysis.sightings import Group, SightingTable, Standing
 from collector.detect import surprise
+from collector.detect.decision import DEFAULT_LIMITS
 from collector.records import BehaviourType, Completeness
 
-__all__ = ["completeness_of"]
+__all__ = ["completeness_of", "is_settled"]
+
+
+def is_settled(group: Group, table: SightingTable, now: int) -> bool:
+    """Return whether what is new among the programs of a group may be told at once; so it is while it executed nothing."""
+    novelty = _novelty(group, BehaviourType.EXEC, table, now)
+    return novelty is None or novelty.probability <= DEFAULT_LIMITS.settled
+
+
+def _novelty(group: Group, kind: BehaviourType, table: SightingTable, now: int) -> surprise.Novelty | None:
+    """Return how probable something new of a kind is in a group, None if nothing of the kind is known."""
+    rows = group.rows_of(int(kind))
+    if not len(rows):
+        return None
+    return surprise.novelty(
+        table.behaviour[rows],
+        table.count[rows],
+        table.first[rows],
+        table.standing[rows] == Standing.ACCEPTED,
+        begin=group.first,
+        now=now,
+        exposure=int(table.count[rows].sum()) + group.past_observations[kind],
+    )
 
 
 def completeness_of(group: Group, table: SightingTable, now: int) -> Completeness:
     """Return how much is known of a group: per kind of behaviour as detection estimates it, what is expected added up."""
     expected = 0.0
-    observations, settled = 0, True
+    observations = 0
     for kind in BehaviourType:
-        rows = group.rows()
-        rows = rows[table.type[rows] == kind]
-        if not len(rows):
-            continue
-        novelty = surprise.novelty(
-            table.behaviour[rows],
-            table.count[rows],
-            table.first[rows],
-            table.standing[rows] == Standing.ACCEPTED,
-            begin=group.first,
-            now=now,
-            exposure=int(table.count[rows].sum()) + group.past_observations[kind],
-        )
-        observations += novelty.observations
-        expected += novelty.probability * novelty.observations
-        settled &= kind is not BehaviourType.EXEC or novelty.probability <= SETTLED
+        novelty = _novelty(group, kind, table, now)
+        if novelty is not None:
+            observations += novelty.observations
+            expected += novelty.probability * novelty.observations
     lived = [
         int(table.last[np.array(each.rows, np.int64)].max(initial=each.first)) - each.first for each in group.replicas.values()
     ]
@@ -46,5 +56,5 @@ def completeness_of(group: Group, table: SightingTable, now: int) -> Completenes
         observations=observations,
         observed=observed,
         new_every=int(observed / expected) if expected else 0,
-        settled=settled,
+        settled=is_settled(group, table, now),
     )

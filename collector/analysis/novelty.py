@@ -12,7 +12,7 @@ from collector.detect import surprise
 from collector.detect.tools import Level
 from collector.records import BehaviourType
 
-__all__ = ["MOMENT", "discovered", "probability_of_level", "probability_of_new"]
+__all__ = ["MOMENT", "discovered", "probability_of_level", "probability_of_new", "probability_of_odd_words"]
 
 MOMENT = 2 * NANOSECONDS
 """Nanoseconds within which what one replica does newly is one chain of commands."""
