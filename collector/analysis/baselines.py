@@ -48,7 +48,6 @@ def _entry(group: Group, entry: Entry, table: SightingTable, now: int, of: int) 
             gone=gone.last,
         )
     rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
-    firsts = table.first[rows].tolist() + ([entry.past_first] if entry.past_count else [])
     return BaselineEntry(
         workload=group.workload,
         container=group.container,
@@ -60,7 +59,7 @@ def _entry(group: Group, entry: Entry, table: SightingTable, now: int, of: int) 
         of=of,
         nodes=len(entry.nodes),
         revisions=tuple(entry.revisions),
-        first_seen=min(firsts, default=0),
+        first_seen=min(entry.firsts(table), default=0),
         last_seen=max([*table.last[rows].tolist(), entry.past_last]),
         example=entry.example,
         parent=entry.parent,

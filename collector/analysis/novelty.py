@@ -209,8 +209,7 @@ def _executions(group: Group, base: str, table: SightingTable, pace: int) -> tup
     if entry is None:
         return group.first, 0
     rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
-    begin = min([*table.first[rows].tolist(), *([entry.past_first] if entry.past_count else [])], default=group.first)
-    return begin, _paced(table, rows, pace) + entry.past_count
+    return min(entry.firsts(table), default=group.first), _paced(table, rows, pace) + entry.past_count
 
 
 def _paced(table: SightingTable, rows: npt.NDArray[np.int64], pace: int) -> int:

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import numpy as np
 from peerwatch.subjects import Subject
 from typing_extensions import override
 
@@ -36,11 +35,8 @@ def _ruling(decisions: Decisions, table: SightingTable, group: Group, entry: Ent
     program = decisions.own(place, entry.type, entry.base) if ruling is None and entry.base else None
     if program is None or program.action is not Action.APPROVE or ended(program, now):
         return ruling
-    rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
-    first = min(int(table.first[rows].min(initial=NEVER - 1)), entry.past_first or NEVER)
-    if entry.gone is not None:
-        first = min(first, entry.gone.first)
-    return SILENT if first <= program.time else None
+    firsts = entry.firsts(table) if entry.gone is None else [entry.gone.first, *entry.firsts(table)]
+    return SILENT if min(firsts, default=NEVER) <= program.time else None
 
 
 class RuledGroups(Groups):

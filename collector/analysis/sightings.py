@@ -272,6 +272,11 @@ class Entry:
         """What it counts as."""
         return ARGUMENTS if self.base else int(self.type)
 
+    def firsts(self, table: SightingTable) -> list[int]:
+        """Return when each replica showed it first; those that are numbers by now count as one."""
+        firsts: list[int] = table.first[list(self.rows.values())].tolist()
+        return [*firsts, self.past_first] if self.past_count else firsts
+
     def seen_by(self, replica: int, row: int, node: str, revision: str) -> None:
         """Note that a replica shows it."""
         self.rows[replica] = row
@@ -365,13 +370,12 @@ class Group:
         if known is None:
             known = self.by_key[name] = self._next_entry
             self._next_entry += 1
-            doer = behaviour.parent if kind is BehaviourType.EXEC else key.partition(" -> ")[0]
-            source = _number(behaviour_keys.merged(behaviour.base or doer))
+            doer = behaviour.base or (behaviour.parent if kind is BehaviourType.EXEC else behaviour.exe)
+            source = _number(behaviour_keys.merged(doer))
             entry = Entry(kind, key, behaviour.example, behaviour.parent, source, behaviour.base)
             entry.level = context_of(behaviour).level
             if kind is BehaviourType.CONNECT:
-                target = key.partition(" -> ")[2]
-                entry.place, entry.outside = kind_of_place(target), is_outside(target)
+                entry.place, entry.outside = kind_of_place(behaviour.target), is_outside(behaviour.target)
             # What a free position holds was found to vary: nothing of it is judged.
             entry.accepted = bool(behaviour.base) and ANY in key.removeprefix(behaviour.base).split()
             self.entries[known] = entry
@@ -467,10 +471,8 @@ class Group:
             entry = self.entries[behaviour]
             rows = list(entry.rows.values())
             counts = int(table.count[rows].sum())
-            firsts = table.first[rows].tolist() + ([entry.past_first] if entry.past_count else [])
-            lasts = [*table.last[rows].tolist(), entry.past_last]
-            replicas = len(rows) + entry.past_replicas
-            gone = Gone(replicas, counts + entry.past_count, min(firsts, default=0), max(lasts), now)
+            first, lasts = min(entry.firsts(table), default=0), [*table.last[rows].tolist(), entry.past_last]
+            gone = Gone(len(rows) + entry.past_replicas, counts + entry.past_count, first, max(lasts), now)
             entry.gone = gone if entry.gone is None else entry.gone.and_then(gone)
             for replica, row in entry.rows.items():
                 self.replicas[replica].rows.remove(row)

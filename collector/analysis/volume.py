@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from peerwatch.subjects import Subject
 
-from collector.analysis import excess
+from collector.analysis import behaviour_keys, excess
 from collector.analysis.behaviours import Behaviour
 from collector.analysis.counts import WINDOW, Counts
 from collector.analysis.excess import Excess
@@ -162,10 +162,7 @@ class VolumeWatch:
         """Return since when a behaviour is known: habits begin anew after a restart, but what was saved is nothing new."""
         group = self._groups.by_place.get(self._counts.places[number])
         entry = None if group is None else group.find_behaviour(behaviour)
-        if entry is None:
-            return time
-        first: list[int] = self._groups.table.first[list(entry.rows.values())].tolist()
-        return min(time, *first, entry.past_first if entry.past_count else time)
+        return time if entry is None else min(time, *entry.firsts(self._groups.table))
 
     def close(self) -> list[Deviation]:
         """End the current window: judge it, learn from it, and forget what is over."""
@@ -237,7 +234,7 @@ class VolumeWatch:
             at = np.flatnonzero(np.isin(cells, self._connecting(cell)) if fan else cells == cell)
             at = at[np.argsort(-count[at], kind="stable")][:EVIDENCE]
             found += zip((-count[at]).tolist(), time[at].tolist(), pid[at].tolist(), strict=True)
-        file = behaviour.exe.partition("[")[0].partition(" (")[0]
+        file = behaviour_keys.file_of(behaviour.exe)
         chosen = sorted((time, pid) for _, time, pid in sorted(found)[:EVIDENCE])
         return [Evidence(time, pod, pid, file) for time, pid in chosen]
 
