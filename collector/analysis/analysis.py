@@ -114,8 +114,7 @@ class Analysis:
         """Return what is known of a workload's behaviours (of one container, if named), sorted."""
         return [
             entry
-            for (key, name), group in sorted(self._groups.by_place.items(), key=lambda item: item[0])
-            if key == workload and container in ("", name)
+            for group in self._groups.of(workload, container)
             for entry in baseline_of(group, self._groups.table, self._verdicts.now)
         ]
 

@@ -5,6 +5,7 @@ event there are only array operations. Text forms are in `behaviour_keys`. Succe
 behaviour: an attempt says as much about the program.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,8 +84,7 @@ class Behaviour:
 
     def of(self, example: tuple[str, ...]) -> "Behaviour":
         """Return the same with the arguments of one event."""
-        example = behaviour_keys.as_called(self.exe, example)
-        return Behaviour(self.type, self.key, self.exe, self.parent, self.target, self.flags, example, self.base, self.words)
+        return dataclasses.replace(self, example=behaviour_keys.as_called(self.exe, example))
 
 
 class Vocabulary:
@@ -314,17 +314,13 @@ def _arguments(programs: _Programs, places: I64, execs: I64, vocabulary: Vocabul
 
 def _with_arguments(doer: Behaviour, example: tuple[str, ...], names: Sequence[tuple[str, str]] = ()) -> Behaviour:
     words = arguments.template(base_name(doer.exe), example[1:], names)
-    key = _key_of_arguments(doer, words)
-    return Behaviour(doer.type, key, doer.exe, doer.parent, doer.target, doer.flags, doer.example, doer.key, words)
+    key = f"{doer.key}{behaviour_keys.ARGUMENTS}{arguments.text_of(words)}"
+    return dataclasses.replace(doer, key=key, base=doer.key, words=words)
 
 
 def with_arguments(doer: Behaviour) -> Behaviour:
     """Return the arguments of an exec's example as a behaviour."""
     return _with_arguments(doer, doer.example)
-
-
-def _key_of_arguments(doer: Behaviour, words: tuple[str, ...]) -> str:
-    return f"{doer.key}{behaviour_keys.ARGUMENTS}{arguments.text_of(words)}"
 
 
 def _own_names(subject: Subject) -> list[tuple[str, str]]:
@@ -342,8 +338,7 @@ def context_of(behaviour: Behaviour) -> context.Context:
     """Return what a behaviour means anywhere."""
     flags = behaviour.flags
     if behaviour.type is BehaviourType.CONNECT:
-        injected = bool(flags >> ProcessFlag.INJECTED & 1)
-        return context.of_connect(program=behaviour.exe, target=behaviour.target, injected=injected)
+        return context.of_connect(program=behaviour.exe, target=behaviour.target, injected=behaviour.injected)
     return context.of_exec(
         program=behaviour.exe,
         parent=behaviour.parent,
@@ -351,7 +346,7 @@ def context_of(behaviour: Behaviour) -> context.Context:
         upper_layer=bool(flags >> ProcessFlag.UPPER_LAYER & 1),
         memory_file=bool(flags >> ProcessFlag.MEMFD & 1),
         stdio_socket=bool(flags >> ProcessFlag.STDIO_SOCKET & 1),
-        injected=bool(flags >> ProcessFlag.INJECTED & 1),
+        injected=behaviour.injected,
     )
 
 

@@ -119,9 +119,7 @@ class CuratedAnalysis(Analysis):
     def completeness(self, workload: WorkloadKey, container: str = "") -> list[Completeness]:
         """Return how much is known of each container of a workload (or of the one that is named)."""
         return [
-            completeness_of(group, self._groups.table, self._verdicts.now)
-            for (key, name), group in sorted(self._groups.by_place.items(), key=lambda item: item[0])
-            if key == workload and container in ("", name)
+            completeness_of(group, self._groups.table, self._verdicts.now) for group in self._groups.of(workload, container)
         ]
 
     def is_known_bad(self, place: Place, kind: BehaviourType, key: str) -> bool:

@@ -79,6 +79,11 @@ class Groups:
             found.setdefault(group.workload, []).append(group)
         return found
 
+    def of(self, workload: WorkloadKey, container: str = "") -> list[Group]:
+        """Return the groups of a workload's containers (of the one that is named), sorted by name."""
+        found = [group for (key, name), group in self.by_place.items() if key == workload and container in ("", name)]
+        return sorted(found, key=lambda each: each.container)
+
     def see(self, subject: Subject, behaviour: Behaviour, time: int) -> tuple[int, bool]:
         """Return the sighting of a behaviour on a replica, and whether it has to be judged: it is new and not learned."""
         pod = subject.pod

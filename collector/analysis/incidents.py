@@ -302,7 +302,7 @@ class IncidentBook:
     def _start(self, finding: Finding) -> OpenIncident:
         workload = finding.group.workload
         parts = (
-            *_words(workload),
+            *workload,
             finding.group.container,
             finding.replica.uid,
             finding.behaviour.key,
@@ -442,10 +442,6 @@ def _key(finding: Finding) -> tuple[str, str, int, str]:
     """Return what tells the findings of an incident apart: on which replica, and what it does."""
     behaviour = finding.behaviour
     return finding.group.container, finding.replica.uid, int(behaviour.type), behaviour.key
-
-
-def _words(workload: WorkloadKey) -> tuple[str, str, str, str]:
-    return workload.cluster, workload.namespace, workload.kind, workload.name
 
 
 _RANK = (

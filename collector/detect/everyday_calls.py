@@ -181,7 +181,7 @@ def _tidies(arguments: tuple[str, ...]) -> bool:
     """Return whether a tool that looks is told of folders for temporary files only: there is nothing to look for."""
     paths = [f"{each}/" for each in arguments[1:] if each.startswith("/")]
     inside = bool(paths) and all(each.startswith(TEMPORARY) and "/../" not in each for each in paths)
-    return inside and not any(each.startswith(("-exec", "-ok", "-fprint", "-fls")) for each in arguments)
+    return inside and not any(map(_WITH_FOUND.match, arguments))
 
 
 def only_asks(name: str, arguments: tuple[str, ...]) -> bool:
