@@ -1,10 +1,9 @@
 """The text of a behaviour: an event without its accidents, readable and stable.
 
 An exec is `/usr/bin/nc <- /bin/sh`, with its arguments `/usr/bin/nc <- /bin/sh : -l -p <n>`, a connect
-`/usr/bin/curl -> shop/cart:8080/tcp`. What changes from run to run without
-meaning (versions, process ids, random names, single addresses of a network) is replaced by a named placeholder, never
-deleted: `/proc/self/fd/<n>` is still no `/proc/self/exe`. Generalisation is conservative, because an attacker chooses names:
-a name is only replaced where a machine usually writes it.
+`/usr/bin/curl -> shop/cart:8080/tcp`. What changes from run to run without meaning (versions, process ids, random names, single
+addresses of a network) is replaced by a named placeholder, never deleted: `/proc/self/fd/<n>` is still no `/proc/self/exe`.
+Generalisation is conservative, because an attacker chooses names: a name is only replaced where a machine usually writes it.
 """
 
 import hashlib

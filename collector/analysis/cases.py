@@ -72,7 +72,7 @@ class Gathered:
     """Other replicas that show it and were not compared."""
     siblings: npt.NDArray[np.int64]
     """When each replica of the same revision began, itself included, nanoseconds."""
-    alone: bool
+    early: bool
     """There are no two peers of the same revision yet: waiting longer may bring them."""
 
 
@@ -139,7 +139,7 @@ def gather(question: Question, table: SightingTable) -> Gathered:
         errand=errand,
         shown=showing - 1 - comparison.sharing,
         siblings=replicas.first[same],
-        alone=mixed and siblings < 2,
+        early=mixed and siblings < 2,
     )
 
 
@@ -212,8 +212,7 @@ def _supporters(question: Question, entry: Entry, level: context.Level, table: S
 
     What is still held on others may be the same change. What was told of one replica without being telling is not told again
     for each, nor what was told of two although odd, if it came in the same words: a rare helper or job of the workload itself
-    shows on several replicas. Persons have no habits, but
-    scripts that come from outside have.
+    shows on several replicas. Persons have no habits, but scripts that come from outside have.
     """
     others = {replica: table.standing.item(each) for replica, each in entry.rows.items() if each != question.row}
     standings = list(others.values())

@@ -40,7 +40,7 @@ class Judgement:
 
     action: decision.Action
     finding: Finding
-    alone: bool
+    early: bool
     """There are no two peers of the same revision yet: waiting longer may bring them."""
     undecided: bool
     """It is odd, no peer follows, and only too little was seen so far to say so."""
@@ -112,7 +112,7 @@ def judge(question: Question, table: SightingTable, limits: decision.Limits) -> 
     return Judgement(
         action=action,
         finding=_finding(question, gathered, verdict, limits),
-        alone=gathered.alone,
+        early=gathered.early,
         undecided=undecided,
         looked=looked,
         sign=_sign(question.behaviour, about, case, verdict) if weak else None,

@@ -21,7 +21,7 @@ MOVED = 0.05
 """Probability that a program that reaches a port on one private network meets it on another: pods move from node to node, and
 each node has a network of its own."""
 
-OPPORTUNITY = 10 * NANOSECONDS
+IDLE = 10 * NANOSECONDS
 """Nanoseconds of a replica's life that count as one observation when it does nothing: who only serves settles, too."""
 
 _ACCEPTED, _PENDING, _MILD = int(Standing.ACCEPTED), int(Standing.PENDING), int(Standing.MILD)
@@ -192,7 +192,7 @@ def _like(entry: Entry, group: Group, behaviours: npt.NDArray[np.int32]) -> npt.
 
 def _exposure(replicas: Replicas, of: npt.NDArray[np.bool_] | slice, lived: int) -> int:
     """Return how many opportunities these replicas had: what they did, or the time that they lived."""
-    return max(int(replicas.count[of].sum()), lived // OPPORTUNITY)
+    return max(int(replicas.count[of].sum()), lived // IDLE)
 
 
 def _lived(replicas: Replicas, of: npt.NDArray[np.bool_] | slice, now: int) -> int:

@@ -316,7 +316,7 @@ class Group:
         self.generalised = 0
         """How often templates became one: what some behaviour was known under may have changed."""
         self.image = ""
-        """Its digest, if that is known."""
+        """Its digest, its name where that is not known."""
         self.image_name = ""
         self.runs_anything = False
         """A program of its image that is named for it (a build runner) was seen to start others."""

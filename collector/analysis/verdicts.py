@@ -222,11 +222,11 @@ class Verdicts:
             self._publish_later(accomplice)
             self._accept(row, Standing.FLAGGED)
             return
-        case = judging.Question(group, row, watched.behaviour, self.now, held, self._ns(self.settings.startup))
-        if not held and accomplice is None and judging.must_wait(case, self._table):
+        question = judging.Question(group, row, watched.behaviour, self.now, held, self._ns(self.settings.startup))
+        if not held and accomplice is None and judging.must_wait(question, self._table):
             self._wait(watched, self.now)
             return
-        judgement = judging.judge(case, self._table, self._limits)
+        judgement = judging.judge(question, self._table, self._limits)
         action, finding = self._in_context(watched, judgement, accomplice)
         if (
             action is decision.Action.ACCEPT
@@ -235,7 +235,7 @@ class Verdicts:
         ):
             return
         moving = judgement.moving and accomplice is None
-        waits = moving or (judgement.alone and action is not decision.Action.RAISE)
+        waits = moving or (judgement.early and action is not decision.Action.RAISE)
         holds = self.settings.odd_holds if judgement.undecided else self.settings.rollout_holds if waits else 0
         if action is decision.Action.HOLD or (moving and not held) or (held and watched.holds < holds):
             self._wait(watched, self.now)

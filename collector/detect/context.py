@@ -1,7 +1,7 @@
 """What a behaviour means on any Linux system: it makes a novelty weigh more or less and names the technique.
 
-It never decides alone, save for what no normal program does (KNOWN_BAD). The tables are in `tools`; what else matters of a
-program (written after the start, in a temporary folder, fed by a socket) is told apart.
+It never decides alone, save for what no normal program does (KNOWN_BAD). Of a program that is what it is for, what it is told,
+who started it and where its file came from; of a connect who goes where.
 """
 
 import dataclasses

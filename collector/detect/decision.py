@@ -133,7 +133,8 @@ rollouts, too (some three times as rare), a file executed that was written after
 
 
 YOUNG = 0.5
-"""How much rarer something must be to be told of a workload that is known for minutes only and has fewer than two peers."""
+"""How much rarer something must be where a workload is known for minutes only: to be told if there are fewer than two peers, to
+wake somebody if there are more."""
 
 DISCOVERIES = 10
 """So many of a workload's own are worth as much as what is known of any system."""

@@ -28,7 +28,7 @@ class Level(enum.IntEnum):
     """How much a novelty of this kind speaks for an attack."""
 
     ROUTINE = -1
-    """A job's child: new work is a scheduler's business."""
+    """Everyday however rare: a scheduler's new work, a service's helpers, what the workload is there for."""
     NEUTRAL = 0
     SUSPICIOUS = 1
     """Tools of every intruder that administrators and entrypoints use as well."""
