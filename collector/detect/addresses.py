@@ -3,12 +3,16 @@
 import ipaddress
 from functools import lru_cache
 
-__all__ = ["address_class"]
+__all__ = ["address_class", "class_of"]
 
 _METADATA = (ipaddress.ip_address("169.254.169.254"), ipaddress.ip_address("fd00:ec2::254"))
 _PRIVATE = tuple(
-    map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
-) + tuple(map(ipaddress.ip_network, ("fc00::/7", "fe80::/10")))
+    ipaddress.ip_network(each)
+    for each in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "0.0.0.0/8"),
+        *("fc00::/7", "fe80::/10"),
+    )
+)
 
 
 @lru_cache(maxsize=65_536)
@@ -28,3 +32,12 @@ def address_class(packed: bytes) -> str:
     bits = (24 if private else 16) if address.version == 4 else (64 if private else 32)
     network = ipaddress.ip_network((address, bits), strict=False)
     return f"{'private' if private else 'public'} {network}"
+
+
+def class_of(text: str) -> str | None:
+    """Return the class of an address as people write it, None for what is none."""
+    try:
+        address = ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return None
+    return address_class((bytes(10) + b"\xff\xff" if address.version == 4 else b"") + address.packed)

@@ -4,12 +4,11 @@ A word becomes its type where a machine usually writes it (numbers, ids, dates, 
 string becomes the sequence of its commands. Which positions vary freely is not guessed but learned, see `forms`.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.detect.addresses import address_class
+from collector.detect.addresses import class_of
 from collector.detect.forms import may_vary
 from collector.detect.shell_commands import MOST_CHARACTERS, command_string, commands
 from collector.detect.tools import TEMPORARY
@@ -63,12 +62,9 @@ def _run(match: re.Match[str]) -> str:
 
 
 def _host(name: str) -> str:
-    try:
-        packed = ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
+    where = class_of(name)
+    if where is None:
         return _RUN.sub(_run, _POD.sub("-<id>", name.lower()))
-    full = packed if packed.version == 6 else ipaddress.IPv6Address(b"\0" * 10 + b"\xff\xff" + packed.packed)
-    where = address_class(full.packed)
     return where.replace(" ", ":") if where.startswith("public") else where.partition(" ")[0]
 
 

@@ -2,14 +2,13 @@
 
 import re
 
+from collector.detect.addresses import class_of
+
 __all__ = ["LOCAL", "is_inside", "is_service", "outside", "outside_type", "urls"]
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?([^\s/:?#'\"]+)", re.IGNORECASE)
-_ADDRESS = re.compile(
-    r"(?:(?<![\w./-])|(?<=//)|(?<=tcp/)|(?<=udp/))(?!(?:10|127|0)\.|192\.168\.|172\.(?:1[6-9]|2\d|3[01])\.|169\.254\.|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)"
-    r"(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
-)
-"""An IPv4 address that is neither private nor of the machine itself, and no version in a path."""
+_ADDRESS = re.compile(r"(?:(?<![\w./-])|(?<=//)|(?<=tcp/)|(?<=udp/))(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
+"""What looks like an IPv4 address, and is no version in a path."""
 _INSIDE = re.compile(
     r"(?:.*\.(?:svc|local|internal|localdomain|cluster)|localhost|[^.]*|[^.]+\.[^.]+\.svc\..*|([a-z][\w-]{0,62})-\d{1,4}\.\1-\w[\w-]{0,62})",
     re.IGNORECASE,
@@ -35,9 +34,14 @@ def urls(text: str) -> list[str]:
 
 def outside(text: str) -> bool:
     """Return whether a text names an address outside of the cluster."""
-    return _ADDRESS.search(text) is not None or any(
+    return any(map(_is_public, _ADDRESS.findall(text))) or any(
         not is_inside(host) and not re.fullmatch(r"[\d.]+|\[.*", host) for host in urls(text)
     )
+
+
+def _is_public(address: str) -> bool:
+    """Return whether an address is public; so may be what only looks like one (`010.8.8.8` is read as octal by some)."""
+    return (class_of(address) or "public").startswith("public")
 
 
 def outside_type(word: str) -> bool:

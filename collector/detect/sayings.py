@@ -400,8 +400,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
         ),
         (
             (
-                r"/(?:tmp|var/tmp|dev/shm)/\.(?!(?-i:X\d|X11|XIM)|ICE-|font|org\.|com\.|s\.PGSQL|"
-                r"(?:cache|config|npm|yarn|java|dotnet|NET)\b|hsperf)[\w-]|/(?:tmp|var/tmp|dev/shm)/(?:\.{3}|\.[\w]{2,5}-unix/\.?(?-i:[a-z])|\s)"
+                rf"{_TEMPORARY}\.(?!(?-i:X\d|X11|XIM)|ICE-|font|org\.|com\.|s\.PGSQL|"
+                rf"(?:cache|config|npm|yarn|java|dotnet|NET)\b|hsperf)[\w-]|{_TEMPORARY}(?:\.{{3}}|\.[\w]{{2,5}}-unix/\.?(?-i:[a-z])|\s)"
             ),
             False,
             Level.SUSPICIOUS,
