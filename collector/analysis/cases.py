@@ -156,7 +156,7 @@ def phase(question: Question, replica: Replica, about: context.Context) -> tuple
     )
     if group.kind is ContainerKind.EPHEMERAL or person:
         return False, False
-    return replica.starts(first, question.startup), first - replica.born < NEWCOMER or first - group.first < 2 * NEWCOMER
+    return replica.starts(first, question.startup), first - replica.first < NEWCOMER or first - group.first < 2 * NEWCOMER
 
 
 def is_alone(running: int) -> bool:
@@ -201,7 +201,7 @@ def _compare(
         comparable=comparable,
         alive=replicas.running,
         first=replicas.first,
-        age=int(table.first[row]) - group.replicas[replica_id].born,
+        age=int(table.first[row]) - group.replicas[replica_id].first,
         now=question.now,
     )
     return comparison, int(np.count_nonzero(shows))

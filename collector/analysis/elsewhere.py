@@ -45,7 +45,7 @@ def same_image(question: Question, table: SightingTable, *, starting: bool) -> E
     group, began = question.group, int(table.first[question.row])
     if len(group.same_image) <= decision.ENOUGH_PEERS:
         return None
-    age = min(began - group.replicas[int(table.replica[question.row])].born, OPPORTUNITY)
+    age = min(began - group.replicas[int(table.replica[question.row])].first, OPPORTUNITY)
     habits = _habits(group, table)
     alike = [
         other

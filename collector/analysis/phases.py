@@ -32,7 +32,7 @@ def phases_of(group: Group, entry: Entry, table: SightingTable, replicas: Replic
         return ()
     rows = np.fromiter(entry.rows.values(), np.int64, len(entry.rows))
     place = np.searchsorted(replicas.ids, np.fromiter(entry.rows, np.int64, len(entry.rows)))
-    born = np.array([group.replicas[each].born for each in entry.rows], np.int64)
+    born = np.array([group.replicas[each].first for each in entry.rows], np.int64)
     first, last = table.first[rows], table.last[rows]
     starting = first - born < startup
     ending = ~starting & ~replicas.running[place] & (first >= replicas.last[place] - END)

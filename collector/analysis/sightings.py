@@ -187,6 +187,8 @@ class Replica:
     revision: str
     created_at: int
     first: int
+    """Its first event, with which its life begins for us. Not with the pod's creation: images are pulled for minutes, and a pod
+    that runs when the agent comes shows what is usual for it in its first observed seconds, too."""
     container_started: int = 0
     """When its container was started last, as far as something new was seen since."""
     rows: list[int] = field(default_factory=list)
@@ -195,22 +197,13 @@ class Replica:
     """Its life in the table."""
 
     @property
-    def born(self) -> int:
-        """When its life begins for us: with its first event.
-
-        Not with the pod's creation: images are pulled for minutes, and a pod that runs when the agent comes shows what is usual
-        for it in its first observed seconds, too.
-        """
-        return self.first
-
-    @property
     def restarted(self) -> bool:
         """Whether its container was started again in its life."""
-        return self.container_started > self.born
+        return self.container_started > self.first
 
     def starts(self, time: int, startup: int) -> bool:
         """Return whether it or its container was starting at a time; both in nanoseconds."""
-        return 0 <= time - max(self.born, self.container_started) < startup or time - self.born < startup
+        return 0 <= time - max(self.first, self.container_started) < startup or time - self.first < startup
 
     @property
     def start_seen(self) -> bool:
@@ -358,8 +351,8 @@ class Group:
             self._next_replica += 1
             self.replicas[known] = record
             self._members = None
-            born, revision = record.born, _number(record.revision)
-            record.slot = self.table.lives.add(first=born, last=born, revision=revision, start_seen=record.start_seen)
+            first, revision = record.first, _number(record.revision)
+            record.slot = self.table.lives.add(first=first, last=first, revision=revision, start_seen=record.start_seen)
         return known
 
     def entry(self, behaviour: Behaviour) -> int:

@@ -48,4 +48,4 @@ def program_in_question(question: Question, table: SightingTable) -> Entry | Non
 
 def _in_start(question: Question, table: SightingTable, row: int, time: int) -> bool:
     replica = question.group.replicas[int(table.replica[row])]
-    return replica.start_seen and time - replica.born < question.startup
+    return replica.start_seen and time - replica.first < question.startup
