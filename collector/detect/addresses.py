@@ -34,6 +34,7 @@ def address_class(packed: bytes) -> str:
     return f"{'private' if private else 'public'} {network}"
 
 
+@lru_cache(maxsize=16_384)  # an address is named as often as something is told of it
 def class_of(text: str) -> str | None:
     """Return the class of an address as people write it, None for what is none."""
     try:

@@ -1,6 +1,7 @@
 """Which hosts words name: outside of the cluster, its services, the container itself."""
 
 import re
+from functools import lru_cache
 
 from collector.detect.addresses import class_of
 
@@ -22,6 +23,7 @@ LOCAL = re.compile(r"(?:https?://)?(?:localhost|127\.[\d.]+|\[::1\])(?:[:/?].*)?
 """The container itself."""
 
 
+@lru_cache(maxsize=16_384)  # as many names as destinations have
 def is_inside(host: str) -> bool:
     """Return whether only the cluster and its networks know a name."""
     return _INSIDE.fullmatch(host) is not None
