@@ -23,7 +23,6 @@ from collector.detect.service_calls import is_ordinary
 from collector.detect.shell_commands import runs_script
 from collector.detect.tools import (
     CLIENTS,
-    COMMON,
     HELPERS,
     JOBS,
     SHELLS,
@@ -140,8 +139,6 @@ def _tool(name: str, by: str, arguments: tuple[str, ...], *, injected: bool) -> 
         return _tool_of_person(known, name, arguments)
     if known is None or _is_ordinary(name, arguments):
         return None
-    if by in HELPERS and (known.inspection or name in COMMON):
-        return None  # programs for documents are started by scripts that ask what system it is
     if known.level < Level.STRONG and (doer := tool(by)) is not None and doer.techniques == known.techniques:
         return None  # a compiler starts the assembler: what it is for was said of its parent
     if name in _FILES and by and by not in SHELLS:
