@@ -10,13 +10,12 @@ from collector.analysis.behaviours import Behaviour
 from collector.analysis.cases import Gathered, gather, is_alone, phase
 from collector.analysis.errands import only_looks
 from collector.analysis.findings import Finding
-from collector.analysis.learning import is_accepted, is_learned
+from collector.analysis.learning import is_accepted
 from collector.analysis.meaning import meaning
 from collector.analysis.questions import Question, running_replicas
 from collector.analysis.roles import Turn, turn
 from collector.analysis.sightings import Entry, Replica, SightingTable, Standing
 from collector.detect import context, decision, peers
-from collector.detect.shell_commands import command_string, command_words
 from collector.detect.tools import COMMON, DIAGNOSTICS, base_name, tool
 from collector.records import BehaviourType, IncidentKind, Severity
 
@@ -128,17 +127,15 @@ def _tells_who_asks(name: str) -> bool:
 
 def _action(verdict: decision.Verdict, gathered: Gathered, question: Question, table: SightingTable) -> decision.Action:
     """Return what to do: the core's word, save for what is no change of the workload's life."""
-    case, odd = gathered.case, gathered.about.level
-    if verdict.followed:
-        group = question.group
-        first_start = group.first + question.startup >= gathered.replica.first and (case.starting or case.newcomer)
-        noted = first_start and verdict.action is decision.Action.NOTE  # the deployment's first start: it is how it is
-        if odd < context.Level.KNOWN_BAD and (noted or gathered.elsewhere is not None):
-            return decision.Action.ACCEPT  # … and so is what this software does elsewhere
-        if _known_before(gathered.entry, table):
-            return decision.Action.ACCEPT  # the next run of a job does what the one before did
-    if odd < context.Level.STRONG and verdict.action is not decision.Action.NOTE and _explained(question):
-        return decision.Action.ACCEPT
+    if not verdict.followed:
+        return verdict.action
+    case, group = gathered.case, question.group
+    first_start = group.first + question.startup >= gathered.replica.first and (case.starting or case.newcomer)
+    noted = first_start and verdict.action is decision.Action.NOTE  # the deployment's first start: it is how it is
+    if gathered.about.level < context.Level.KNOWN_BAD and (noted or gathered.elsewhere is not None):
+        return decision.Action.ACCEPT  # … and so is what this software does elsewhere
+    if _known_before(gathered.entry, table):
+        return decision.Action.ACCEPT  # the next run of a job does what the one before did
     return verdict.action
 
 
@@ -219,19 +216,6 @@ def _known_before(entry: Entry, table: SightingTable) -> bool:
     if entry.accepted:
         return False
     return is_accepted(entry, table)
-
-
-def _explained(question: Question) -> bool:
-    """Return whether a learned command string says that a shell runs this program: then it is nothing new by itself."""
-    behaviour, group = question.behaviour, question.group
-    if behaviour.base or behaviour.type is not BehaviourType.EXEC or not behaviour.parent:
-        return False
-    name, by = base_name(behaviour.exe), base_name(behaviour.parent)
-    return any(
-        name in command_words(script) and is_learned(entry, group, question.now)
-        for entry in group.arguments_by(behaviour.parent)
-        if (script := command_string(by, entry.example[1:]))
-    )
 
 
 _BY_LEVEL = {

@@ -451,11 +451,6 @@ class Group:
         keys = (f"{base}{behaviour_keys.ARGUMENTS}{arguments.text_of(words)}" for words in forms)
         return [entry for entry in (self.find(BehaviourType.EXEC, key) for key in keys) if entry is not None]
 
-    def arguments_by(self, program: str) -> list[Entry]:
-        """Return the argument templates of a file, whoever started it."""
-        file = behaviour_keys.merged(program)
-        return [entry for base in self._forms if behaviour_keys.file_of(base) == file for entry in self.arguments_of(base)]
-
     def expire(self, behaviours: Iterable[int], now: int) -> None:
         """Turn what is not done any more into history that supports nothing: whoever does it again is judged anew."""
         table = self.table
