@@ -219,3 +219,14 @@ def test_a_role_that_moves_to_another_replica_is_no_alert(cluster: Cluster) -> N
         cluster.exec(second + 0.2, pods[3], "/usr/bin/leader-task")
 
     assert len(alerts(analyse(cluster, until=1000))) == first
+
+
+def test_the_tools_of_a_new_job_wait_with_it_for_the_peers(cluster: Cluster) -> None:
+    pods = cluster.pods(5)
+    cluster.normal(pods, 0, 900)
+    for number, pod in enumerate(pods):
+        at, words = 500.5 + 1.5 * number, ("curl", "-so", "/srv/x", "http://store.shop/x")
+        job = cluster.exec(at, pod, "/usr/local/bin/job", args=("job",))
+        cluster.exec(at + 0.1, pod, "/usr/bin/curl", parent="/usr/local/bin/job", args=words, parent_pid=job)
+
+    assert alerts(analyse(cluster, until=900)) == []

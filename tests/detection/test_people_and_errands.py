@@ -140,6 +140,15 @@ def test_a_scanner_in_all_workloads_is_told_of_the_first_two(cluster: Cluster) -
     assert [each.workload.name for each in told] == ["shop0", "shop1"]
 
 
+def test_a_scanner_that_is_through_all_workloads_within_seconds_is_told_of_none(cluster: Cluster) -> None:
+    for number in range(8):
+        pods = cluster.pods(6, workload=f"shop{number}")
+        cluster.normal(pods, 0, 1500, every=5)
+        entered(cluster, 1200.5 + 3 * number, pods[0], "find / -xdev -perm -4000 -type f")
+
+    assert alerts(analyse(cluster, until=1600)) == []
+
+
 def test_a_scanner_is_one_errand_whatever_the_shells_of_the_images_are(cluster: Cluster) -> None:
     shells = ("/usr/bin/dash", "/bin/bash", "/bin/busybox", "/bin/ash")
     for number, pods in enumerate(workloads(cluster, 4)):
