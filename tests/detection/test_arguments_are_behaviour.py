@@ -35,6 +35,7 @@ def habit(cluster: Cluster, pods: list[Replica], exe: str, *args: str, parent: s
         ("/usr/bin/dash", ("sh", "-c", "pg_isready -h db"), ("sh", "-c", "id; cat /etc/shadow"), "T1003.008"),
         ("/usr/bin/dash", ("sh", "-c", "pg_isready -h db"), ("sh", "-c", "bash -c 'whoami'"), "T1033"),
         ("/usr/bin/chmod", ("chmod", "644", "/run/state"), ("chmod", "4755", "/run/state"), "T1548.001"),
+        ("/usr/bin/openssl", ("openssl", "dgst", "/run/x"), ("openssl", "enc", "-aes-256-cbc", "-in", "/run/x"), "T1140"),
     ],
 )  # fmt: skip
 def test_new_arguments_of_a_known_program_are_found(
