@@ -144,9 +144,13 @@ class OpenIncident:
 
     def mention(self, finding: Finding, done: tuple[Deed, ...], evidence: list[Evidence]) -> None:
         """Name a replica that did the very same and is no deviation by itself: what else it does has another cause."""
-        place = (finding.group.container, finding.replica.uid)
+        place, pod = (finding.group.container, finding.replica.uid), finding.replica.pod
         if len(self.replicas) < MOST_REPLICAS:
-            self.replicas.setdefault(place, ReplicaRef(finding.replica.pod, finding.replica.uid, finding.group.container))
+            self.replicas.setdefault(place, ReplicaRef(pod, finding.replica.uid, finding.group.container))
+        if self.full:
+            self.left_out += 1
+        else:
+            self.findings.setdefault(_key(finding), finding)
         for each in done:
             if each.literal:
                 self.deeds[finding.group.container, each] = finding.first_event

@@ -105,7 +105,11 @@ def test_a_replica_that_comes_when_most_have_it_is_named_and_its_other_deeds_are
     cluster.connect(460.5, pods[8], "/usr/bin/server", ("203.0.113.5", 3333))
     cluster.exec(600.5, pods[8], "/usr/sbin/useradd", args=("useradd", "-o", "-u", "0", "x"))
 
-    assert named(analyse(cluster, until=900)) == [[pod.name for pod in pods], [pods[8].name]]
+    incidents = analyse(cluster, until=900)
+
+    assert named(incidents) == [[pod.name for pod in pods], [pods[8].name]]
+    assert "8 more replicas" in alerts(incidents)[0].reason
+    assert "8 of its 8 peers did so, too" in alerts(incidents)[0].reason
 
 
 def test_what_a_replica_does_half_a_minute_after_a_campaign_is_its_own(cluster: Cluster) -> None:
