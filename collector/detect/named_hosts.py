@@ -7,7 +7,7 @@ from collector.detect.addresses import class_of
 
 __all__ = ["LOCAL", "is_inside", "is_service", "outside", "outside_type", "urls"]
 
-_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?([^\s/:?#'\"]+)", re.IGNORECASE)
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s/@'\"]*@)?(\[[0-9a-f:.]{2,45}\]|[^\s/:?#'\"]+)", re.IGNORECASE)
 _ADDRESS = re.compile(r"(?:(?<![\w./-])|(?<=//)|(?<=tcp/)|(?<=udp/))(?:\d{1,3}\.){3}\d{1,3}(?![\d.])")
 """What looks like an IPv4 address, and is no version in a path."""
 _INSIDE = re.compile(
@@ -36,9 +36,14 @@ def urls(text: str) -> list[str]:
 
 def outside(text: str) -> bool:
     """Return whether a text names an address outside of the cluster."""
-    return any(map(_is_public, _ADDRESS.findall(text))) or any(
-        not is_inside(host) and not re.fullmatch(r"[\d.]+|\[.*", host) for host in urls(text)
-    )
+    return any(map(_is_public, _ADDRESS.findall(text))) or any(map(_leads_outside, urls(text)))
+
+
+def _leads_outside(host: str) -> bool:
+    """Return whether a URL's host is outside: a name, or an IPv6 address in brackets; of IPv4 its digits alone tell."""
+    if host.startswith("["):
+        return (class_of(host) or "").startswith("public")
+    return not is_inside(host) and not re.fullmatch(r"[\d.]+", host)
 
 
 def _is_public(address: str) -> bool:

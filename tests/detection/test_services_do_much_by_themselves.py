@@ -216,5 +216,19 @@ def test_the_replica_of_a_set_is_inside_by_its_own_services_name(url: str, *, is
     assert outside(url) is is_outside
 
 
+@pytest.mark.parametrize(
+    ("url", "is_outside"),
+    [
+        ("http://[2a00:1450::5]/x.sh", True),
+        ("http://user:word@[2a00:1450::5]:8080/x", True),
+        ("http://[::1]:8080/x", False),
+        ("https://[fd12::7]/x", False),
+        ("http://[no", False),
+    ],
+)
+def test_an_address_in_brackets_is_outside_if_it_is_public(url: str, *, is_outside: bool) -> None:
+    assert outside(url) is is_outside
+
+
 def test_a_shell_that_reads_commands_from_its_input_runs_no_script() -> None:
     assert exec_of("/usr/bin/bash", "bash", "-s", "/opt/app/x.sh", parent=SERVER).level >= Level.SUSPICIOUS
