@@ -165,20 +165,8 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "T1082",
             "it looks at the system",
         ),
-        (
-            r"/etc/(?:group|subuid)\b|/etc/ssh/sshd?_config",
-            False,
-            Level.SUSPICIOUS,
-            "T1087.001",
-            "it looks at the accounts",
-        ),
-        (
-            r"/etc/login\.defs\b|\bpwquality\b|\bchage\b",
-            False,
-            Level.SUSPICIOUS,
-            "T1201",
-            "it asks what passwords have to be",
-        ),
+        (r"/etc/(?:group|subuid)\b|/etc/ssh/sshd?_config", False, Level.SUSPICIOUS, "T1087.001", "it looks at the accounts"),
+        (r"/etc/login\.defs\b|\bpwquality\b|\bchage\b", False, Level.SUSPICIOUS, "T1201", "it asks what passwords have to be"),
         (
             (
                 r"\betcdctl\b[^;|&]{0,128}\sget (?:(?:/|''|\"\"|'/'|\"/\"|) --(?:prefix|from-key)\b|"
@@ -424,13 +412,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "T1553.004",
             "it makes the system trust further authorities",
         ),
-        (
-            rf">\s*[^\s;|&<>]{{1,96}}{_PAGE}\b",
-            False,
-            Level.STRONG,
-            "T1505.003",
-            "it writes a web server's page",
-        ),
+        (rf">\s*[^\s;|&<>]{{1,96}}{_PAGE}\b", False, Level.STRONG, "T1505.003", "it writes a web server's page"),
         (
             (
                 r"(?:^|[;&|(]|-\w{0,3}c|[\s;]:|\becho(?: -n)?(?: (?:''|\"\"))?|/dev/null|\btrue)\s{0,4}0?>"
@@ -462,13 +444,7 @@ _SAYINGS: tuple[tuple[re.Pattern[str], bool, Level, str, str], ...] = tuple(
             "T1486",
             "it encrypts file after file",
         ),
-        (
-            r"\b(?:always_bcc|(?:sender|recipient)_bcc_maps)\s{0,2}=",
-            False,
-            Level.SUSPICIOUS,
-            "T1114.003",
-            "it has mail copied",
-        ),
+        (r"\b(?:always_bcc|(?:sender|recipient)_bcc_maps)\s{0,2}=", False, Level.SUSPICIOUS, "T1114.003", "it has mail copied"),
         (
             r"\bdoveadm\b[^;|&]{0,128} fetch\b[^;|&]{0,64} ['\"]?(?:text|body)\b",
             False,
