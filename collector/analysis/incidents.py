@@ -144,18 +144,11 @@ class OpenIncident:
 
     def mention(self, finding: Finding, done: tuple[Deed, ...], evidence: list[Evidence]) -> None:
         """Name a replica that did the very same and is no deviation by itself: what else it does has another cause."""
-        place, pod = (finding.group.container, finding.replica.uid), finding.replica.pod
-        if len(self.replicas) < MOST_REPLICAS:
-            self.replicas.setdefault(place, ReplicaRef(pod, finding.replica.uid, finding.group.container))
-        if self.full:
-            self.left_out += 1
-        else:
-            self.findings.setdefault(_key(finding), finding)
-        for each in done:
-            if each.literal:
-                self.deeds[finding.group.container, each] = finding.first_event
-        for each_event in evidence:
-            self._keep(each_event)
+        self._say(finding)
+        self._name(finding.group, finding.replica)
+        self._begin(finding.group, done, finding.first_event)
+        for each in evidence:
+            self._keep(each)
         self.changed = True
 
     def leave_out(self, group: Group, replica: Replica, time: int, done: tuple[Deed, ...]) -> None:
@@ -167,31 +160,40 @@ class OpenIncident:
     def _meet(self, group: Group, replica: Replica, time: int, done: tuple[Deed, ...]) -> None:
         """Note who does something, what, and when it was begun."""
         place = (group.container, replica.uid)
-        if place in self.replicas or len(self.replicas) < MOST_REPLICAS:
-            self.replicas[place] = ReplicaRef(replica.pod, replica.uid, group.container)
+        if self._name(group, replica):
             self.latest[place] = max(time, self.latest.get(place, 0))
+        self._begin(group, done, time)
+
+    def _name(self, group: Group, replica: Replica) -> bool:
+        """Name a replica, and return whether there was room for it."""
+        place = (group.container, replica.uid)
+        room = place in self.replicas or len(self.replicas) < MOST_REPLICAS
+        if room:
+            self.replicas[place] = ReplicaRef(replica.pod, replica.uid, group.container)
+        return room
+
+    def _begin(self, group: Group, done: tuple[Deed, ...], time: int) -> None:
+        """Note when deeds were begun."""
         for each in done:
             if (group.container, each) in self.deeds or len(self.deeds) < MOST_DEEDS:
                 self.deeds[group.container, each] = max(time, self.deeds.get((group.container, each), 0))
 
-    def tells_of(self, group: Group, done: tuple[Deed, ...], time: int) -> bool:
-        """Return whether it is an alert about one of these deeds, done on some replica shortly before."""
-        return self.alert and any(abs(time - self.deeds.get((group.container, each), -LONGEST)) < CAMPAIGN for each in done)
-
-    def tells_literally(self, group: Group, done: tuple[Deed, ...], time: int) -> bool:
-        """Return whether it is an alert about one of these deeds, done in the very same words some minutes before."""
-        return self.alert and any(
-            each.literal and abs(time - self.deeds.get((group.container, each), -LONGEST)) < LONGEST for each in done
-        )
-
-    def add(self, finding: Finding) -> None:
-        """Add a finding."""
+    def _say(self, finding: Finding) -> None:
+        """Take a finding among those that are told, or count it where there is no room."""
         key = _key(finding)
         told = self.findings.get(key)
         if told is None and self.full:
             self.left_out += 1
         elif told is None or (told.severity, bool(told.deed)) <= (finding.severity, bool(finding.deed)):
             self.findings[key] = finding  # else what was told already says more
+
+    def tells_of(self, group: Group, done: tuple[Deed, ...], time: int, within: int = CAMPAIGN) -> bool:
+        """Return whether it is an alert about one of these deeds, done on some replica shortly before."""
+        return self.alert and any(abs(time - self.deeds.get((group.container, each), -within)) < within for each in done)
+
+    def add(self, finding: Finding) -> None:
+        """Add a finding."""
+        self._say(finding)
         self._meet(finding.group, finding.replica, finding.first_event, deeds(finding.behaviour))
         self.first_event = min(self.first_event, finding.first_event)
         self.last = max(self.last, finding.time)
@@ -269,9 +271,9 @@ class IncidentBook:
         What is a habit by now is told of nobody; who reads of the first replicas has to know which ones it came to.
         """
         mates = self._by_workload.get(finding.group.workload, ())
-        done = deeds(finding.behaviour) if mates else ()
+        done = _literal(deeds(finding.behaviour)) if mates else ()
         for incident in mates:
-            if incident.tells_literally(finding.group, done, finding.first_event):
+            if incident.tells_of(finding.group, done, finding.first_event, LONGEST):
                 incident.mention(finding, done, evidence)
                 return incident
         return None
@@ -282,6 +284,7 @@ class IncidentBook:
         together = SPREAD if alert else LONGEST  # a rollout takes minutes to come to the last replica
         place = (finding.group.container, finding.replica.uid)
         done = deeds(finding.behaviour) if alert else ()
+        words = _literal(done)
         for incident in reversed(self._by_workload.get(finding.group.workload, ())):
             if alert and not incident.alert:
                 continue  # an alert is told as one, not hidden in what was a note
@@ -291,7 +294,8 @@ class IncidentBook:
                 return incident
             if finding.first_event - incident.first_event > LONGEST:
                 continue
-            if any(tells(finding.group, done, finding.first_event) for tells in (incident.tells_of, incident.tells_literally)):
+            same_kind = incident.tells_of(finding.group, done, finding.first_event)
+            if same_kind or incident.tells_of(finding.group, words, finding.first_event, LONGEST):
                 return incident
             near = QUIET if len(incident.replicas) == 1 else SPREAD  # of many, each does other things, too
             if abs(finding.first_event - incident.latest.get(place, -near)) < near:
@@ -440,6 +444,11 @@ def _goes_on(finding: Finding, incident: OpenIncident) -> bool:
 def _is_more(finding: Finding, incident: OpenIncident) -> bool:
     """Return whether an alert told of a replica that it does this at all, and now it is told how often."""
     return bool(finding.deed) and finding.first_event - incident.last <= ERRAND and _key(finding) in incident.findings
+
+
+def _literal(done: tuple[Deed, ...]) -> tuple[Deed, ...]:
+    """Return the deeds that were done in these very words."""
+    return tuple(each for each in done if each.literal)
 
 
 def _key(finding: Finding) -> tuple[str, str, int, str]:
