@@ -16,7 +16,10 @@ __all__ = ["completeness_of", "is_settled"]
 
 def is_settled(group: Group, table: SightingTable, now: int) -> bool:
     """Return whether what is new among the programs of a group may be told at once; so it is while it executed nothing."""
-    novelty = _novelty(group, BehaviourType.EXEC, table, now)
+    return _settles(_novelty(group, BehaviourType.EXEC, table, now))
+
+
+def _settles(novelty: surprise.Novelty | None) -> bool:
     return novelty is None or novelty.probability <= DEFAULT_LIMITS.settled
 
 
@@ -38,13 +41,10 @@ def _novelty(group: Group, kind: BehaviourType, table: SightingTable, now: int) 
 
 def completeness_of(group: Group, table: SightingTable, now: int) -> Completeness:
     """Return how much is known of a group: per kind of behaviour as detection estimates it, what is expected added up."""
-    expected = 0.0
-    observations = 0
-    for kind in BehaviourType:
-        novelty = _novelty(group, kind, table, now)
-        if novelty is not None:
-            observations += novelty.observations
-            expected += novelty.probability * novelty.observations
+    novelties = {kind: _novelty(group, kind, table, now) for kind in BehaviourType}
+    known = [each for each in novelties.values() if each is not None]
+    observations = sum(each.observations for each in known)
+    expected = sum(each.probability * each.observations for each in known)
     lived = [
         int(table.last[np.array(each.rows, np.int64)].max(initial=each.first)) - each.first for each in group.replicas.values()
     ]
@@ -56,5 +56,5 @@ def completeness_of(group: Group, table: SightingTable, now: int) -> Completenes
         observations=observations,
         observed=observed,
         new_every=int(observed / expected) if expected else 0,
-        settled=is_settled(group, table, now),
+        settled=_settles(novelties[BehaviourType.EXEC]),
     )
